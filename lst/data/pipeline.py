@@ -1,0 +1,168 @@
+"""The order of the examples, and the batches that each host makes of it.
+
+Global batch k holds rows k B to (k + 1) B of an endless stream: the examples
+of epoch 0 in its order, then those of epoch 1, and so on, so a batch may
+straddle two epochs and every epoch holds each example once. The stream is a
+pure function of the seed and the number of examples. Host p of P takes the
+p-th of P equal runs of rows. So batch k is the same whatever P is, and to
+resume at step k is to start there.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from lst.data.cache import cached
+from lst.data.examples import Batch, DataError, Split
+from lst.data.load import PADDING, Loader, image_shape
+
+
+class Position(NamedTuple):
+  """Where a run is in its data: enough to go on exactly, for a checkpoint.
+
+  Attributes:
+    step: the number of global batches consumed.
+    seed: the seed of the order.
+    batch_size: examples in a global batch.
+    examples: examples in the split.
+    split: the split string.
+  """
+
+  step: int
+  seed: int
+  batch_size: int
+  examples: int
+  split: str
+
+  @property
+  def epoch(self) -> float:
+    """Passes over the split so far, with the fraction of the current one."""
+    return self.step * self.batch_size / self.examples
+
+
+def position(split: Split, *, batch_size: int, seed: int, step: int):
+  """The position after `step` global batches of `train_batches`."""
+  return Position(step, seed, batch_size, split.size, split.name)
+
+
+def check_position(saved: Position, now: Position) -> None:
+  """Raises DataError unless both positions are on the same stream."""
+  for field in ('seed', 'batch_size', 'examples', 'split'):
+    was, is_ = getattr(saved, field), getattr(now, field)
+    if was != is_:
+      raise DataError(
+        f'The checkpoint at step {saved.step} was reached with {field} '
+        f'{was!r}, this run has {is_!r}: the order of the data would not go '
+        'on as it was. Restore the setting or start in a new workdir.'
+      )
+
+
+def train_batches(
+  split: Split,
+  *,
+  batch_size: int,
+  image_size: int | tuple[int, int],
+  resize: str = 'bilinear',
+  seed: int = 0,
+  start_step: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
+  workers: int = 2,
+  prefetch: int = 4,
+  cache_bytes: int = 2**31,
+) -> Iterator[Batch]:
+  """Endless training batches, shuffled anew in every epoch.
+
+  Args:
+    split: the examples.
+    batch_size: examples in a global batch, over all hosts.
+    image_size: side, or (height, width), in pixels.
+    resize: a key of `lst.data.decode.RESIZES`.
+    seed: of the order; the order depends on nothing else.
+    start_step: the first global batch to give; equals that many skipped.
+    process_index: this host, from 0.
+    process_count: hosts; must divide `batch_size`.
+    workers: threads that decode; 0 works in the caller's thread.
+    prefetch: batches made ahead, at least one for each worker.
+    cache_bytes: decoded images are kept if all fit into this; 0 keeps none.
+
+  Returns:
+    An iterator of this host's rows; `close()` ends its threads.
+
+  Raises:
+    DataError: at once for impossible sizes; later for an unreadable image,
+      from the `next` that reaches it.
+  """
+  rows = _rows(batch_size, process_index, process_count)
+  if start_step < 0:
+    raise DataError(f'start_step is {start_step}: it counts from 0.')
+  import grain
+
+  order = grain.MapDataset.range(split.size).shuffle(_mix(seed)).repeat()
+  batches = order.batch(batch_size).map(rows)[start_step:]
+  kept = cached(
+    split, image_size=image_size, resize=resize, max_bytes=cache_bytes
+  )
+  load = Loader(kept, image_shape(image_size), resize)
+  return _iterate(batches.map(load), workers, prefetch)
+
+
+def eval_batches(
+  split: Split,
+  *,
+  batch_size: int,
+  image_size: int | tuple[int, int],
+  resize: str = 'bilinear',
+  process_index: int = 0,
+  process_count: int = 1,
+  workers: int = 2,
+  prefetch: int = 4,
+) -> Iterator[Batch]:
+  """One pass in the order of the split, padded and masked.
+
+  Every host gets ceil(size / batch_size) batches of the same shape, whatever
+  its share of the examples. Wrap the split in `cached` to decode it once for
+  many passes. The arguments and errors are those of `train_batches`.
+  """
+  rows = _rows(batch_size, process_index, process_count)
+  import grain
+
+  number = -(-split.size // batch_size)
+
+  def indices(step: int) -> np.ndarray:
+    whole = np.arange(step * batch_size, (step + 1) * batch_size)
+    return rows(np.where(whole < split.size, whole, PADDING))
+
+  load = Loader(split, image_shape(image_size), resize)
+  batches = grain.MapDataset.range(number).map(indices).map(load)
+  return _iterate(batches, workers, prefetch)
+
+
+def _rows(batch_size: int, index: int, count: int) -> Callable:
+  """Cuts this host's rows out of a global batch."""
+  if batch_size < 1 or batch_size % count:
+    raise DataError(
+      f'batch_size {batch_size} cannot be shared by {count} process(es): '
+      f'make it a positive multiple of {count}.'
+    )
+  if not 0 <= index < count:
+    raise DataError(f'process_index {index} is outside 0 to {count - 1}.')
+  own = batch_size // count
+  return lambda batch: batch[index * own : (index + 1) * own]
+
+
+def _mix(seed: int) -> int:
+  """Spreads seeds: Grain shuffles epoch e with seed + e."""
+  return int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+
+def _iterate(batches, workers: int, prefetch: int) -> Iterator[Batch]:
+  """Makes batches ahead in threads."""
+  import grain
+
+  options = grain.ReadOptions(
+    num_threads=workers,
+    prefetch_buffer_size=max(prefetch, workers) if workers else 0,
+  )
+  return iter(batches.to_iter_dataset(options))

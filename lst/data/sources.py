@@ -1,0 +1,43 @@
+"""The table of sources, and `build`, which reads one as a config says."""
+
+from collections.abc import Callable
+
+from lst.data import digits, vtab
+from lst.data.examples import Data, DataError, Source
+from lst.data.splits import nearest, select
+
+# From the config to what the source offers. Its fields stop here.
+SOURCES: dict[str, Callable[..., Source]] = {
+  'digits': lambda c: digits.source(),
+  'vtab': lambda c: vtab.source(c.path, c.task, c.classes),
+}
+
+
+def build(config) -> Data:
+  """Opens the source that a config names and takes its splits.
+
+  Args:
+    config: `name` (a key of `SOURCES`), `path`, `task`, `classes` (a file of
+      class names), `image_key` and `label_key` (features of a TFDS dataset),
+      and the split strings `train`, `val` and `test`; '' means none.
+
+  Returns:
+    The splits, nothing of which is read or decoded yet.
+
+  Raises:
+    DataError: an unknown source, task or split, or files that are missing or
+      malformed.
+  """
+  if config.name not in SOURCES:
+    raise DataError(
+      f'data.name is {config.name!r}, but the sources are: '
+      f'{", ".join(SOURCES)}.{nearest(config.name, SOURCES)}'
+    )
+  if not config.train:
+    raise DataError("data.train is empty: name a split, such as 'train'.")
+  source = SOURCES[config.name](config)
+  train, val, test = (
+    select(text, source.splits, source.name) if text else None
+    for text in (config.train, config.val, config.test)
+  )
+  return Data(train, val, test, source.classes, source.name)

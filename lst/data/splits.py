@@ -1,0 +1,110 @@
+"""Split strings: names with slices and sums, as TFDS writes them."""
+
+import bisect
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from lst.data.examples import DataError, Example, Examples, Split
+
+
+class _Size(NamedTuple):
+  """What TFDS asks of a split to make a slice of it absolute."""
+
+  num_examples: int
+
+
+class _Slices:
+  """Slices of several sources, one after the other."""
+
+  def __init__(self, slices: list[tuple[Examples, int, int]]):
+    self._slices = slices
+    self._ends = []
+    for _, start, stop in slices:
+      self._ends.append((self._ends[-1] if self._ends else 0) + stop - start)
+
+  def __len__(self) -> int:
+    return self._ends[-1]
+
+  def __getitem__(self, index: int) -> Example:
+    if not 0 <= index < len(self):
+      raise IndexError(f'{index} is outside 0 to {len(self) - 1}')
+    part = bisect.bisect_right(self._ends, index)
+    source, _, stop = self._slices[part]
+    return source[stop - self._ends[part] + index]
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+  """Says which of `words` comes closest to `word`, or nothing.
+
+  >>> nearest('tran', ['train', 'test'])
+  " Did you mean 'train'?"
+  >>> nearest('x', ['train', 'test'])
+  ''
+  """
+  close = difflib.get_close_matches(word, list(words), n=1)
+  return f' Did you mean {close[0]!r}?' if close else ''
+
+
+def select(text: str, sources: Mapping[str, Examples], where: str) -> Split:
+  """Reads a split string against the named splits of a source.
+
+  Args:
+    text: names, slices and sums: 'train', 'train[:800]', 'train[80%:]',
+      'train[:800]+val'.
+    sources: the examples of each name.
+    where: what the sources belong to, for the error.
+
+  Returns:
+    The examples in the order of the string.
+
+  Raises:
+    DataError: the string cannot be read, names no split, reaches past its end
+      or selects nothing.
+  """
+  slices = [
+    (sources[name], start, stop)
+    for name, start, stop in _absolute(text, sources, where)
+  ]
+  source = _Slices(slices)
+  if not len(source) or any(start >= stop for _, start, stop in slices):
+    raise DataError(
+      f'The split {text!r} of {where} selects no example from one of its '
+      f'parts. There are: {_sizes(sources)}.'
+    )
+  return Split(text, source)
+
+
+def _absolute(text, sources, where):
+  """The string as (name, start, stop), through the parser of TFDS."""
+  sizes = {name: _Size(len(source)) for name, source in sources.items()}
+  for name in re.findall(r'(?:^|\+)\s*([^\s+\[\]]+)', text):
+    if name not in sizes and name != 'all':
+      raise DataError(
+        f'{where} has no split {name!r} (asked for as {text!r}). There are: '
+        f'{_sizes(sources)}.{nearest(name, sizes)}'
+      )
+  # Imported here: it takes a third of a second.
+  from tensorflow_datasets.core.splits import ReadInstruction
+
+  try:
+    parts = ReadInstruction.from_spec(text).to_absolute(sizes)
+  except Exception as error:
+    raise DataError(
+      f'The split {text!r} of {where} cannot be read: {error} Write names '
+      "with slices and sums, such as 'train[:800]', 'train[80%:]' or "
+      f"'train+val'. There are: {_sizes(sources)}."
+    ) from error
+  return [
+    (
+      part.splitname,
+      part.from_ or 0,
+      sizes[part.splitname].num_examples if part.to is None else part.to,
+    )
+    for part in parts
+  ]
+
+
+def _sizes(sources) -> str:
+  return ', '.join(f'{name!r} ({len(s)})' for name, s in sources.items())
