@@ -1,0 +1,1 @@
+"""Frozen vision backbones: the model, its hook, and their weights."""

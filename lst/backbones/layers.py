@@ -1,7 +1,7 @@
 """The layers of a vision transformer, exact in f32 and fast in bf16."""
 
 import functools
-from typing import Callable
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -68,6 +68,7 @@ class LayerNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, '... d']) -> Float[Array, '... d']:
+    """Normalises each (..., D) vector."""
     scale = self.param('scale', nn.initializers.ones, (x.shape[-1],))
     bias = self.param('bias', nn.initializers.zeros, (x.shape[-1],))
     return layer_norm(x, scale, bias, self.eps).astype(x.dtype)
@@ -81,6 +82,7 @@ class Dense(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, 'b n d']) -> Float[Array, 'b n f']:
+    """(B, N, D) to (B, N, features) in f32."""
     shape = (x.shape[-1], self.features)
     kernel = self.param('kernel', nn.initializers.xavier_uniform(), shape)
     y = product('bnd,df->bnf', x, kernel.astype(x.dtype))
@@ -94,6 +96,7 @@ class LayerScale(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, 'b n d']) -> Float[Array, 'b n d']:
+    """(B, N, D) times a gain per channel."""
     return x * self.param('scale', nn.initializers.ones, (x.shape[-1],))
 
 
@@ -142,6 +145,7 @@ class Attention(nn.Module):
       x: Float[Array, 'b n d'],
       rotate: Callable[[Array], Array] | None = None,
   ) -> Float[Array, 'b n d']:
+    """Every token attends to all; (B, N, D) to (B, N, D) in f32."""
     b, n, width = x.shape
     qkv = Dense(3 * width, use_bias=self.qkv_bias, name='qkv')(x)
     qkv = qkv.astype(x.dtype).reshape(b, n, 3, self.heads, -1)
@@ -162,6 +166,7 @@ class Mlp(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, 'b n d']) -> Float[Array, 'b n d']:
+    """Each token by itself; (B, N, D) to (B, N, D) in f32."""
     act = ACTIVATIONS[self.activation]
     h = Dense(self.hidden * (1 + self.gated), name='up')(x)
     if self.gated:

@@ -1,7 +1,7 @@
 """Where a patch is: learned positions on any grid, and 2-D rotary ones."""
 
 import functools
-from typing import Callable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,14 @@ def _linear(x: np.ndarray) -> np.ndarray:
   return np.maximum(1 - np.abs(x), 0.0)
 
 
-# (kernel, its reach to either side, whether it widens when shrinking)
+# (kernel, its reach to either side, whether it widens when shrinking, whether
+# the outermost points stay where they are)
 RESIZES = {
-    'bicubic': (functools.partial(_cubic, a=-0.75), 2, False),
-    'bicubic_antialias': (functools.partial(_cubic, a=-0.5), 2, True),
-    'bilinear': (_linear, 1, False),
-    'bilinear_antialias': (_linear, 1, True),
+    'bicubic': (functools.partial(_cubic, a=-0.75), 2, False, False),
+    'bicubic_antialias': (functools.partial(_cubic, a=-0.5), 2, True, False),
+    'bilinear': (_linear, 1, False, False),
+    'bilinear_antialias': (_linear, 1, True, False),
+    'bilinear_corners': (_linear, 1, False, True),
 }
 
 
@@ -34,16 +36,19 @@ RESIZES = {
 def resize_matrix(old: int, new: int, method: str) -> np.ndarray:
   """The (new, old) matrix that resamples `old` points to `new` ones.
 
-  Pixel centres are at halves (`align_corners=False` in PyTorch). Taps beyond
+  Pixel centres are at halves (`align_corners=False` in PyTorch), but for
+  'bilinear_corners', which is `scipy.ndimage.zoom` of order 1. Taps beyond
   the edge fall on the edge, or, where the kernel widens, are left out and the
   rest rescaled, as PyTorch and Pillow do.
   """
-  kernel, reach, widens = RESIZES[method]
+  kernel, reach, widens, corners = RESIZES[method]
   ratio = old / new
   stretch = max(ratio, 1.0) if widens else 1.0
   matrix = np.zeros((new, old))
   for row in range(new):
     centre = (row + 0.5) * ratio - 0.5
+    if corners:
+      centre = row * (old - 1) / max(new - 1, 1)
     first = int(np.floor(centre - reach * stretch))
     columns = np.arange(first, first + int(2 * reach * stretch) + 3)
     weights = kernel((columns - centre) / stretch)

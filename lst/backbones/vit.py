@@ -1,6 +1,6 @@
 """The vision transformer, with a hook on every state of its residual stream."""
 
-from typing import Callable
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ class Block(nn.Module):
       layer: int,
       rotate: Callable[[Array], Array] | None = None,
   ) -> Float[Array, 'b n d']:
+    """State 2l to state 2l + 2, `at` called on 2l + 1 and 2l + 2."""
     h = layers.LayerNorm(self.eps, name='norm1')(x)
     h = layers.Attention(self.heads, self.qkv_bias, name='attention')(h, rotate)
     if self.layer_scale:

@@ -1,0 +1,45 @@
+"""Hugging Face's ViT (and ViT-MAE's encoder) and DeiT."""
+
+from lst.backbones.families import family, hugging_face
+from lst.backbones.families.torch_vit import Names, Traits
+
+_VIT = Names(
+    patches='embeddings.patch_embeddings.projection',
+    tokens=('embeddings.cls_token',),
+    positions='embeddings.position_embeddings',
+    block='encoder.layer.{}.',
+    norm1='layernorm_before',
+    qkv=('attention.attention.query', 'attention.attention.key',
+         'attention.attention.value'),
+    out='attention.output.dense',
+    norm2='layernorm_after',
+    up=('intermediate.dense',),
+    down='output.dense',
+    norm='layernorm',
+)
+
+_MARKS = (
+    'embeddings.patch_embeddings.projection.weight',
+    'encoder.layer.0.layernorm_before.weight',
+)
+
+_IGNORED = (
+    r'pooler\..*',
+    r'classifier\..*',
+    r'(cls|distillation)_classifier\..*',
+    r'embeddings\.mask_token',
+    r'decoder\..*',
+)
+
+VIT = hugging_face.family_of(
+    'hf_vit', _MARKS, _IGNORED, _VIT,
+    Traits(eps=1e-12, positioned=(1,), heads_by_width={1280: 16}))
+
+DEIT = hugging_face.family_of(
+    'hf_deit',
+    (*_MARKS, 'embeddings.distillation_token'),
+    _IGNORED,
+    _VIT._replace(
+        tokens=('embeddings.cls_token', 'embeddings.distillation_token')),
+    Traits(eps=1e-12, positioned=(2,)),
+    family.IMAGENET)

@@ -1,0 +1,145 @@
+"""Checkpoints of every family to one canonical tree, strict both ways."""
+
+import collections
+import re
+from typing import NamedTuple
+
+import flax.traverse_util
+import numpy as np
+
+from lst.backbones import sources, tensors
+from lst.backbones.families import FAMILIES
+from lst.backbones.families.family import Family, Given, Reading
+from lst.backbones.vit import ViT
+
+# Names that an error lists of each kind, before it only counts.
+LISTED = 20
+
+
+class Checkpoint(NamedTuple):
+  """A pre-trained backbone.
+
+  Attributes:
+    name: the name it was asked for, or that of its file or folder.
+    family: the naming scheme its file is in (`families.FAMILIES`).
+    vit: the module, computing in float32; `vit.clone(dtype=...)` for another.
+    params: {'block_0': {...}, ...} of numpy arrays, in the dtype of the file.
+      `params['norm']` is the final norm, which `vit` itself does not apply.
+    image_size: (height, width) it takes by default.
+    mean, std: of the RGB inputs in [0, 1] it was trained on.
+    cls: whether token 0 is a CLS token.
+  """
+
+  name: str
+  family: str
+  vit: ViT
+  params: dict
+  image_size: tuple[int, int]
+  mean: tuple[float, float, float]
+  std: tuple[float, float, float]
+  cls: bool
+
+
+def load(source: str) -> Checkpoint:
+  """Loads a pre-trained ViT; nothing is ever unpickled.
+
+  Args:
+    source: a name of `sources.KNOWN` ('vit_b16_in21k', 'embedded', ...), a
+      file (.npz, .safetensors, .safetensors.index.json) or a folder that holds
+      one, or `hf://org/name[/file][@revision]`. A `config.json` beside
+      safetensors tells what shapes cannot; put one there.
+
+  Raises:
+    FileNotFoundError: there is no such file, name or repository.
+    OSError: the hub cannot be reached and the files are not in its cache.
+    ValueError: the file is a pickle, damaged, of no known family, or has
+      tensors missing, unexpected or mis-shaped; the error lists them.
+
+  Example:
+    checkpoint = load('dinov2_b14')
+    x = checkpoint.vit.apply({'params': checkpoint.params}, images)
+  """
+  files = sources.locate(str(source))
+  store = tensors.open_store(files.weights)
+  given = Given(files.config, files.preprocessor, store.metadata)
+  family, root = recognise(store.shapes, files.weights)
+  full = {name.removeprefix(root): name for name in store.shapes}
+  shapes = {name: store.shapes[full[name]] for name in full}
+  try:
+    reading = family.read(shapes, given)
+    match(shapes, reading, family)
+    params = _collect(store, full, reading)
+  except ValueError as error:
+    under = f', below {root!r}' if root else ''
+    raise ValueError(
+        f'{files.weights} (family {family.name}{under}): {error}') from error
+  return Checkpoint(
+      files.name, family.name, reading.vit, params, reading.image_size,
+      reading.mean, reading.std, reading.cls)
+
+
+def recognise(shapes: dict, where) -> tuple[Family, str]:
+  """(family, root) of a file's tensors: the first whose marks are all there."""
+  for family in FAMILIES:
+    mark = family.marks[0]
+    roots = {name.removesuffix(mark) for name in shapes
+             if re.search(rf'(^|[./]){re.escape(mark)}$', name)}
+    roots = sorted(
+        root for root in roots if all(root + m in shapes for m in family.marks))
+    if len(roots) > 1:
+      raise ValueError(
+          f'{where} holds {len(roots)} models of the family {family.name}, '
+          f'below {", ".join(map(repr, roots))}: keep one of them')
+    if roots:
+      return family, roots[0]
+  marks = '\n'.join(f'  {f.name}: {", ".join(f.marks)}' for f in FAMILIES)
+  names = '\n'.join(f'  {n} {shapes[n]}' for n in list(shapes)[:LISTED])
+  raise ValueError(
+      f'{where} is of no family known here. It holds {len(shapes)} tensors:\n'
+      f'{names}\nand these tell the families:\n{marks}')
+
+
+def match(shapes: dict, reading: Reading, family: Family) -> None:
+  """Raises a ValueError that lists each tensor on one side alone, or unlike."""
+  needed = {k: s for row in reading.rows for k, s in row.sources.items()}
+  missing = {k: f'{k} {s}' for k, s in needed.items() if k not in shapes}
+  unlike = {
+      k: f'{k} has shape {shapes[k]} in the file, the model needs {s}'
+      for k, s in needed.items() if k in shapes and shapes[k] != tuple(s)}
+  ignored = re.compile('|'.join(f'(?:{p})' for p in family.ignored) or r'(?!)')
+  unexpected = {
+      k: f'{k} {s}' for k, s in shapes.items()
+      if k not in needed and not ignored.fullmatch(k)}
+  kinds = (('missing', missing), ('unexpected', unexpected),
+           ('mis-shaped', unlike))
+  lists = [_listed(kind, found) for kind, found in kinds if found]
+  if lists:
+    v = reading.vit
+    raise ValueError('\n'.join([
+        f'does not hold the ViT it seems to ({v.depth} blocks of width '
+        f'{v.width}, patches of {v.patch}):', *lists,
+        'Take the original file, or cut it down to the vision transformer']))
+
+
+def _listed(kind: str, found: dict[str, str]) -> str:
+  lines = [f'  {line}' for line in list(found.values())[:LISTED]]
+  if len(found) > LISTED:
+    lines.append(f'  ... and {len(found) - LISTED} more')
+  return '\n'.join([f'{kind} ({len(found)}):', *lines])
+
+
+def _collect(store: tensors.Store, full: dict, reading: Reading) -> dict:
+  """The canonical tree; each tensor is read once and let go after its use."""
+  uses = collections.Counter(k for row in reading.rows for k in row.sources)
+  held, flat = {}, {}
+  for row in reading.rows:
+    arrays = []
+    for name in row.sources:
+      if name not in held:
+        held[name] = tensors.read_float(store, full[name])
+      arrays.append(held[name])
+      uses[name] -= 1
+      if not uses[name]:
+        del held[name]
+    flat[row.to] = np.ascontiguousarray(row.make(*arrays))
+  return flax.traverse_util.unflatten_dict(flat, sep='/')
