@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 
-from lst.data import digits, vtab
+from lst.data import csv_file, digits, folder, procedural, tfds, vtab
 from lst.data.examples import Data, DataError, Source
 from lst.data.splits import nearest, select
 
 # From the config to what the source offers. Its fields stop here.
 SOURCES: dict[str, Callable[..., Source]] = {
   'digits': lambda c: digits.source(),
+  'tfds': lambda c: tfds.source(c.task, c.path, c.image_key, c.label_key),
+  'folder': lambda c: folder.source(c.path, c.classes),
   'vtab': lambda c: vtab.source(c.path, c.task, c.classes),
+  'csv': lambda c: csv_file.source(c.path, c.classes),
+  'procedural': lambda c: procedural.source(c.task),
 }
 
 

@@ -40,7 +40,7 @@ def source(path: str, task: str, classes: str = '') -> Source:
   if known is None:
     top = max(max(files.labels) for files in splits.values())
     known = tuple(str(label) for label in range(top + 1))
-  name = task or os.path.basename(os.path.abspath(folder))
+  name = os.path.basename(os.path.abspath(folder))
   return Source(f'vtab/{name}', splits, known)
 
 

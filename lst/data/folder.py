@@ -1,0 +1,96 @@
+"""Images in one folder per class, with or without a folder per split."""
+
+import os
+
+from lst.data.examples import DataError, Source
+from lst.data.files import Files, read_classes, require_folder
+from lst.data.splits import nearest
+
+SUFFIXES = (
+  '.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff',
+  '.webp',
+)
+LAYOUT = 'Lay the images out as <split>/<class>/* or as <class>/*.'
+
+
+def source(path: str, classes: str = '') -> Source:
+  """Reads the names of the images; labels follow the sorted class names.
+
+  Args:
+    path: a folder of <split>/<class>/* or, as the one split 'all', of
+      <class>/*. Names that begin with a dot are not looked at.
+    classes: a file of class names, which then gives their order and may name
+      classes that a split lacks.
+
+  Raises:
+    DataError: no images, a class folder that is empty or holds anything but
+      images, or splits whose classes differ.
+  """
+  path = require_folder(path, 'The source folder')
+  top = _folders(path)
+  if any(_folders(folder) for folder in top.values()):
+    folders = {name: _folders(folder) for name, folder in top.items()}
+  else:
+    folders = {'all': top}
+  if not top or not all(folders.values()):
+    bare = [name for name, found in folders.items() if not found]
+    raise DataError(f'{path}: no class folders in {", ".join(bare)}. {LAYOUT}')
+  known = read_classes(classes) if classes else _common(path, folders)
+  splits = {
+    name: _read(found, known) for name, found in folders.items()
+  }
+  name = os.path.basename(os.path.abspath(path))
+  return Source(f'folder/{name}', splits, known)
+
+
+def _folders(path: str) -> dict[str, str]:
+  """The subfolders by name, sorted."""
+  return {
+    entry.name: entry.path
+    for entry in sorted(os.scandir(path), key=lambda entry: entry.name)
+    if entry.is_dir() and not entry.name.startswith('.')
+  }
+
+
+def _common(path: str, folders) -> tuple[str, ...]:
+  """The class names, which all splits must share."""
+  first, *others = folders
+  for other in others:
+    differ = sorted(set(folders[first]) ^ set(folders[other]))
+    if differ:
+      raise DataError(
+        f'{path}: the splits {first!r} and {other!r} differ in the classes '
+        f'{", ".join(differ)}. Correct the folder names, or list all classes '
+        'in a file and set data.classes to it.'
+      )
+  return tuple(folders[first])
+
+
+def _read(folders: dict[str, str], known: tuple[str, ...]) -> Files:
+  labels = {name: label for label, name in enumerate(known)}
+  paths, targets = [], []
+  for name, folder in folders.items():
+    if name not in labels:
+      raise DataError(
+        f'{folder}: {name!r} is not in the list of class names.'
+        f'{nearest(name, known)} Add it there or rename the folder.'
+      )
+    images = _images(folder)
+    paths += images
+    targets += [labels[name]] * len(images)
+  return Files(paths, targets)
+
+
+def _images(folder: str) -> list[str]:
+  names = sorted(n for n in os.listdir(folder) if not n.startswith('.'))
+  if not names:
+    raise DataError(
+      f'{folder} is a class without images. Put some there or remove it.'
+    )
+  for name in names:
+    if os.path.splitext(name)[1].lower() not in SUFFIXES:
+      raise DataError(
+        f'{os.path.join(folder, name)} is no image by its name '
+        f'({" ".join(SUFFIXES)}). Move it out of the class folder. {LAYOUT}'
+      )
+  return [os.path.join(folder, name) for name in names]
