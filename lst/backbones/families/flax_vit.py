@@ -80,9 +80,9 @@ def _ends(shapes, positions, positioned, vit: ViT) -> list[Row]:
   kernel = (p * p * 3, d) if flat else (p, p, 3, d)
   table = {positions: (*shapes[positions][:-1], d)}
   rows = [
-      Row('patches/kernel', {'embedding/kernel': kernel},
+      Row('embed/patches/kernel', {'embedding/kernel': kernel},
           lambda x: x.reshape(-1, d)),
-      Row('patches/bias', {'embedding/bias': (d,)}, np.asarray),
+      Row('embed/patches/bias', {'embedding/bias': (d,)}, np.asarray),
       Row('positions', table, lambda x: x.reshape(-1, d)[positioned:]),
       *_norm('norm', 'Transformer/encoder_norm', d),
   ]

@@ -10,7 +10,7 @@ import numpy as np
 from lst.backbones.families.family import Family, Given, Reading, Row
 from lst.backbones.vit import ViT
 
-_MARKS = ('patches/kernel', 'block_0/attention/qkv/kernel')
+_MARKS = ('embed/patches/kernel', 'block_0/attention/qkv/kernel')
 _FIELDS = ('vit', 'image_size', 'mean', 'std', 'cls')
 
 

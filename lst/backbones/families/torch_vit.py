@@ -90,9 +90,9 @@ def rows_of(shapes, n: Names, vit: ViT, positioned: int) -> list[Row]:
   d, p = vit.width, vit.patch
   flat = len(shapes[f'{n.patches}.weight']) == 2
   weight = (d, p * p * 3) if flat else (d, 3, p, p)
-  rows = [Row('patches/kernel', {f'{n.patches}.weight': weight},
+  rows = [Row('embed/patches/kernel', {f'{n.patches}.weight': weight},
               np.transpose if flat else _convolution)]
-  rows.append(_bias('patches', (n.patches,), d, (n.patch_bias,)))
+  rows.append(_bias('embed/patches', (n.patches,), d, (n.patch_bias,)))
   table = {n.positions: (*shapes.get(n.positions, (0, 0))[:-1], d)}
   if vit.prefix:
     sources = {token: (*shapes.get(token, (0,))[:-1], d) for token in n.tokens}
