@@ -7,6 +7,7 @@ import jaxtyping as jt
 import numpy as np
 
 RGB = jt.UInt8[np.ndarray, 'h w 3']
+Resized = jt.UInt8[np.ndarray, 'H W 3']
 
 
 def decode(image: bytes | str | np.ndarray) -> RGB:
@@ -67,7 +68,7 @@ def _from_deep(opened) -> RGB:
 def _pil(filter_name: str):
   """Antialiased resizing with a filter of Pillow."""
 
-  def resize(pixels: RGB, height: int, width: int) -> RGB:
+  def resize(pixels: RGB, height: int, width: int) -> Resized:
     from PIL import Image
 
     image = Image.fromarray(pixels)
@@ -94,7 +95,7 @@ def _taps(size_in: int, size_out: int) -> _Taps:
   return _Taps(low, high, (centres - floor).astype(np.float32))
 
 
-def _bilinear_tf(pixels: RGB, height: int, width: int) -> RGB:
+def _bilinear_tf(pixels: RGB, height: int, width: int) -> Resized:
   """Bilinear without antialiasing, as `tf.image.resize` does by default."""
   rows, columns = _taps(pixels.shape[0], height), _taps(pixels.shape[1], width)
   x = pixels.astype(np.float32)
@@ -112,7 +113,7 @@ RESIZES = {
 }
 
 
-def resize(pixels: RGB, size: tuple[int, int], method: str) -> RGB:
+def resize(pixels: RGB, size: tuple[int, int], method: str) -> Resized:
   """Resizes straight to `size`, whatever that does to the proportions.
 
   Args:

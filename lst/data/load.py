@@ -39,14 +39,16 @@ def load_image(
   Raises:
     DataError: the image cannot be read; the message names it.
   """
-  example = split.source[index]
+  file = ''
   try:
-    return resize(decode(example.image), shape, method), example.label
-  except Exception as error:
-    image = example.image
+    image, label = split.source[index]
     file = f' (file {image})' if isinstance(image, str) else ''
+    return resize(decode(image), shape, method), label
+  except DataError:
+    raise
+  except Exception as error:
     raise DataError(
-      f'Example {index} of the split {split.name!r}{file} cannot be decoded: '
+      f'Example {index} of the split {split.name!r}{file} cannot be read: '
       f'{error}. Replace the image, or take the example out of the data: '
       'nothing is skipped silently.'
     ) from error

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from lst.data.examples import DataError, Example, Examples, Split
 
+# What stands before a slice, a sum or the end.
+_NAME = re.compile(r'(?<![^+\s])[^\s+\[\]]+(?=\s*(?:\[|\+|$))')
+
 
 class _Size(NamedTuple):
   """What TFDS asks of a split to make a slice of it absolute."""
@@ -67,29 +70,33 @@ def select(text: str, sources: Mapping[str, Examples], where: str) -> Split:
     (sources[name], start, stop)
     for name, start, stop in _absolute(text, sources, where)
   ]
-  source = _Slices(slices)
-  if not len(source) or any(start >= stop for _, start, stop in slices):
+  if any(start >= stop for _, start, stop in slices):
     raise DataError(
-      f'The split {text!r} of {where} selects no example from one of its '
-      f'parts. There are: {_sizes(sources)}.'
+      f'The split {text!r} of {where} selects no example in one of its parts.'
+      f' There are: {_sizes(sources)}.'
     )
-  return Split(text, source)
+  return Split(text, _Slices(slices))
 
 
 def _absolute(text, sources, where):
   """The string as (name, start, stop), through the parser of TFDS."""
-  sizes = {name: _Size(len(source)) for name, source in sources.items()}
-  for name in re.findall(r'(?:^|\+)\s*([^\s+\[\]]+)', text):
-    if name not in sizes and name != 'all':
+  for name in _NAME.findall(text):
+    if name not in sources and name != 'all':
       raise DataError(
         f'{where} has no split {name!r} (asked for as {text!r}). There are: '
-        f'{_sizes(sources)}.{nearest(name, sizes)}'
+        f'{_sizes(sources)}.{nearest(name, sources)}'
       )
+  # To TFDS 'all' means every split, and cannot be sliced: let a split that is
+  # called so go by another name.
+  alias = {name: 'all_' if name == 'all' else name for name in sources}
+  names = {alias[name]: name for name in sources}
+  renamed = _NAME.sub(lambda match: alias.get(match[0], match[0]), text)
+  sizes = {alias[name]: _Size(len(sources[name])) for name in sources}
   # Imported here: it takes a third of a second.
   from tensorflow_datasets.core.splits import ReadInstruction
 
   try:
-    parts = ReadInstruction.from_spec(text).to_absolute(sizes)
+    parts = ReadInstruction.from_spec(renamed).to_absolute(sizes)
   except Exception as error:
     raise DataError(
       f'The split {text!r} of {where} cannot be read: {error} Write names '
@@ -98,7 +105,7 @@ def _absolute(text, sources, where):
     ) from error
   return [
     (
-      part.splitname,
+      names[part.splitname],
       part.from_ or 0,
       sizes[part.splitname].num_examples if part.to is None else part.to,
     )

@@ -30,9 +30,9 @@ class _Records:
     self._records = records
     self._keys = image_key, label_key
     # Only these two are parsed: masks and boxes would cost their decoding.
-    self._features = tfds.decode.PartialDecoding(
-      {image_key: True, label_key: True}
-    ).extract_features(features)
+    self._features = tfds.features.FeaturesDict(
+      {key: features[key] for key in self._keys}
+    )
     self._decoders = {image_key: tfds.decode.SkipDecoding()}
 
   def __len__(self) -> int:
@@ -75,7 +75,13 @@ def source(
   keys = (image_key or 'image', label_key or 'label')
   classes = _classes(folder, builder.info.features, *keys)
   splits: dict[str, Examples] = {}
-  for name in builder.info.splits:
+  for name, info in builder.info.splits.items():
+    for file in info.filepaths:
+      if not os.path.isfile(file):
+        raise DataError(
+          f'{folder}: the split {name!r} lacks the file {file}. Copy the '
+          'whole folder again, or prepare it again.'
+        )
     records = builder.as_data_source(
       name, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )

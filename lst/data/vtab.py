@@ -6,7 +6,8 @@ from lst.data.examples import DataError, Source
 from lst.data.files import Files, read_classes, read_lines, require_folder
 from lst.data.splits import nearest
 
-LISTS = ('train800', 'val200', 'train800val200', 'test')
+# The number of examples of each list; None where any will do.
+LISTS = {'train800': 800, 'val200': 200, 'train800val200': 1000, 'test': None}
 LAYOUT = (
   'A task folder holds images/, ' + ', '.join(f'{x}.txt' for x in LISTS) +
   " (lines such as 'images/00000.jpg 17') and, if you like, classes.txt."
@@ -26,8 +27,9 @@ def source(path: str, task: str, classes: str = '') -> Source:
     their lists are there.
 
   Raises:
-    DataError: no such folder, no list, or a line that is not a path that
-      exists and a label within the classes.
+    DataError: no such folder, no list, a list of another length than
+      its name says, or a line that is not a path that exists and a label
+      within the classes.
   """
   folder = _folder(require_folder(path, 'The source vtab'), task)
   present = [x for x in LISTS if os.path.isfile(_list(folder, x))]
@@ -90,6 +92,9 @@ def _read(folder: str, name: str, classes: int | None) -> Files:
         f'{where}: there is no file {paths[-1]}. Unpack all the images of '
         'the task, or correct the line.'
       )
-  if not paths:
-    raise DataError(f'{path} lists no image. {LAYOUT}')
+  if len(paths) != (LISTS[name] or len(paths) or 1):
+    raise DataError(
+      f'{path} lists {len(paths)} images, not {LISTS[name] or "one or more"}.'
+      f' {LAYOUT}'
+    )
   return Files(paths, labels)
