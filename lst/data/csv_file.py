@@ -5,7 +5,7 @@ import os
 from typing import NamedTuple
 
 from lst.data.examples import DataError, Source
-from lst.data.files import Files, read_classes
+from lst.data.files import Files, numbered_classes, read_classes
 from lst.data.splits import nearest
 
 HEADER = "Its first line is 'path,label' or 'path,label,split'."
@@ -36,7 +36,7 @@ def source(path: str, classes: str = '') -> Source:
   """
   path = os.path.expanduser(path)
   rows = _rows(path)
-  known, indices = _classes(rows, classes)
+  known, indices = _classes(path, rows, classes)
   files = {}
   for row in rows:
     if row.label not in indices:
@@ -106,14 +106,14 @@ def _row(path: str, number: int, cells: dict) -> _Row:
   return _Row(where, file, label, split)
 
 
-def _classes(rows: list[_Row], file: str):
+def _classes(path: str, rows: list[_Row], file: str):
   """The class names, and the index that each way to write a label means."""
   labels = {row.label for row in rows}
   numeric = all(label.isdecimal() for label in labels)
   if file:
     known = read_classes(file)
   elif numeric:
-    known = tuple(str(i) for i in range(max(map(int, labels)) + 1))
+    known = numbered_classes(map(int, labels), path)
   else:
     known = tuple(sorted(labels))
   indices = {name: i for i, name in enumerate(known)}

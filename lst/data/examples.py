@@ -1,6 +1,6 @@
 """What crosses the boundary of `lst.data`: examples, splits, batches."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jaxtyping as jt
 import numpy as np
@@ -26,6 +26,7 @@ class Example(NamedTuple):
   label: int
 
 
+@runtime_checkable
 class Examples(Protocol):
   """Random access to examples, safe to read from several threads."""
 

@@ -1,9 +1,11 @@
 """Lists of image files with labels: what folders and tables come down to."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lst.data.examples import DataError, Example
+
+MOST_CLASSES = 100_000
 
 
 class Files:
@@ -62,6 +64,21 @@ def read_classes(path: str) -> tuple[str, ...]:
       )
     first[line] = number
   return tuple(lines)
+
+
+def numbered_classes(labels: Iterable[int], where: str) -> tuple[str, ...]:
+  """Names for classes that have none: '0' up to the largest label.
+
+  Raises:
+    DataError: a label so large that it can only be a slip.
+  """
+  top = max(labels)
+  if top > MOST_CLASSES:
+    raise DataError(
+      f'{where} has the label {top}: labels count classes from 0. Correct it, '
+      'or list the class names in a file and set data.classes to it.'
+    )
+  return tuple(str(label) for label in range(top + 1))
 
 
 def require_folder(path: str, what: str) -> str:

@@ -41,7 +41,9 @@ class Position(NamedTuple):
     return self.step * self.batch_size / self.examples
 
 
-def position(split: Split, *, batch_size: int, seed: int, step: int):
+def position(
+  split: Split, *, batch_size: int, seed: int, step: int
+) -> Position:
   """The position after `step` global batches of `train_batches`."""
   return Position(step, seed, batch_size, split.size, split.name)
 
@@ -93,6 +95,12 @@ def train_batches(
   Raises:
     DataError: at once for impossible sizes; later for an unreadable image,
       from the `next` that reaches it.
+
+  >>> from lst.data import procedural
+  >>> split = Split('val', procedural.source('count').splits['val'])
+  >>> batch = next(train_batches(split, batch_size=4, image_size=32))
+  >>> batch.image.shape, batch.label.shape
+  ((4, 32, 32, 3), (4,))
   """
   rows = _rows(batch_size, process_index, process_count)
   if start_step < 0:

@@ -24,16 +24,17 @@ class Task(NamedTuple):
 class _Records:
   """The records of one split: the encoded image and the label of each."""
 
-  def __init__(self, records, features, image_key: str, label_key: str):
+  def __init__(self, records, features, keys: tuple[str, str]):
     import tensorflow_datasets as tfds
 
     self._records = records
-    self._keys = image_key, label_key
+    self._keys = keys
+    self._classes = features[keys[1]].num_classes
     # Only these two are parsed: masks and boxes would cost their decoding.
     self._features = tfds.features.FeaturesDict(
       {key: features[key] for key in self._keys}
     )
-    self._decoders = {image_key: tfds.decode.SkipDecoding()}
+    self._decoders = {keys[0]: tfds.decode.SkipDecoding()}
 
   def __len__(self) -> int:
     return len(self._records)
@@ -43,6 +44,11 @@ class _Records:
       self._records[index], decoders=self._decoders
     )
     image, label = (record[key] for key in self._keys)
+    if not 0 <= label < self._classes:
+      raise ValueError(
+        f'its label is {label}, not 0 to {self._classes - 1} (TFDS gives -1 '
+        'where a split is not labelled)'
+      )
     return Example(image, int(label))
 
 
@@ -85,7 +91,7 @@ def source(
     records = builder.as_data_source(
       name, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )
-    splits[name] = _Records(records, builder.info.features, *keys)
+    splits[name] = _Records(records, builder.info.features, keys)
   return Source(f'tfds/{builder.info.full_name}', splits, classes)
 
 

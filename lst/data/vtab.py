@@ -3,7 +3,13 @@
 import os
 
 from lst.data.examples import DataError, Source
-from lst.data.files import Files, read_classes, read_lines, require_folder
+from lst.data.files import (
+  Files,
+  numbered_classes,
+  read_classes,
+  read_lines,
+  require_folder,
+)
 from lst.data.splits import nearest
 
 # The number of examples of each list; None where any will do.
@@ -40,8 +46,8 @@ def source(path: str, task: str, classes: str = '') -> Source:
     for name in present
   }
   if known is None:
-    top = max(max(files.labels) for files in splits.values())
-    known = tuple(str(label) for label in range(top + 1))
+    labels = [max(files.labels) for files in splits.values()]
+    known = numbered_classes(labels, folder)
   name = os.path.basename(os.path.abspath(folder))
   return Source(f'vtab/{name}', splits, known)
 
@@ -73,7 +79,7 @@ def _read(folder: str, name: str, classes: int | None) -> Files:
   for number, line in enumerate(read_lines(path, 'a list of images'), 1):
     if not line:
       continue
-    image, _, label = line.rpartition(' ')
+    image, _, label = line.replace('\t', ' ').rpartition(' ')
     where = f'{path}, line {number}, {line!r}'
     if not image.strip() or not label.isdecimal():
       raise DataError(

@@ -69,6 +69,7 @@ def test_a_file_of_names_bounds_the_labels(table, make_config, tmp_path):
     ('path,label\nim, 0.png,1\n', 'line 2: more or fewer'),
     ('path,label\n"im, 0.png",\n', r"line 2: .*label ''.*none may be empty"),
     ('path,label\n"im, 0.png",-1\n', r"line 2: .*'-1'.* counts from 0"),
+    ('path,label\n"im, 0.png",9999999\n', 'has the label 9999999'),
     ('path,label\n"im, 7.png",1\n', r'line 2: there is no file .*im, 7\.png'),
     ('path,label\n"im, 0.png,1\n', 'no well-formed CSV'),
   ],

@@ -7,9 +7,19 @@ import sys
 import pytest
 
 from lst import data
+from lst.data.examples import Example
 from lst.data.splits import select
 
-SOURCES = {'train': list(range(10)), 'val': list(range(100, 104))}
+
+def toys(*labels):
+  return [Example(b'', label) for label in labels]
+
+
+def labels(split):
+  return [split.source[i].label for i in range(split.size)]
+
+
+SOURCES = {'train': toys(*range(10)), 'val': toys(*range(100, 104))}
 
 
 @pytest.mark.parametrize(
@@ -27,7 +37,7 @@ SOURCES = {'train': list(range(10)), 'val': list(range(100, 104))}
 def test_names_slices_and_sums(text, want):
   split = select(text, SOURCES, 'toys')
   assert split.name == text and split.size == len(want)
-  assert [split.source[i] for i in range(split.size)] == want
+  assert labels(split) == want
   with pytest.raises(IndexError):
     split.source[split.size]
 
@@ -54,8 +64,8 @@ def test_errors_say_what_there_is(text, message):
 
 
 def test_a_split_called_all_can_be_sliced():
-  split = select('all[:2]+all[75%:]', {'all': list(range(4))}, 'toys')
-  assert [split.source[i] for i in range(split.size)] == [0, 1, 3]
+  split = select('all[:2]+all[75%:]', {'all': toys(*range(4))}, 'toys')
+  assert labels(split) == [0, 1, 3]
 
 
 def test_an_unknown_source_names_the_nearest(make_config):

@@ -44,11 +44,13 @@ class LstTinyPets(tfds.core.GeneratorBasedBuilder):
     return {
       'train': self._generate_examples(10),
       'test': self._generate_examples(4),
+      'unlabelled': self._generate_examples(1, labelled=False),
     }
 
-  def _generate_examples(self, number):
+  def _generate_examples(self, number, labelled=True):
     for i in range(number):
-      yield i, {'image': png(i), 'label': i % 2, 'id': str(i)}
+      label = i % 2 if labelled else -1
+      yield i, {'image': png(i), 'label': label, 'id': str(i)}
 
 
 @pytest.fixture(scope='module')
@@ -161,6 +163,13 @@ def test_a_missing_shard(root, make_config):
 def test_an_unknown_split(prepared, make_config):
   with pytest.raises(data.DataError, match=r"no split 'trains'.*mean 'train'"):
     build(make_config, prepared, train='trains')
+
+
+def test_a_split_without_labels(prepared, make_config):
+  split = build(make_config, prepared, test='unlabelled').test
+  message = "Example 0 of the split 'unlabelled' .* its label is -1, not 0 to 1"
+  with pytest.raises(data.DataError, match=message):
+    next(data.eval_batches(split, batch_size=1, image_size=4))
 
 
 @pytest.mark.parametrize('task', ['', 'a b', 'cifar100:3', 'a/b/c'])
