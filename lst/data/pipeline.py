@@ -6,6 +6,25 @@ straddle two epochs and every epoch holds each example once. The stream is a
 pure function of the seed and the number of examples. Host p of P takes the
 p-th of P equal runs of rows. So batch k is the same whatever P is, and to
 resume at step k is to start there.
+
+The arguments of `train_batches` and `eval_batches`:
+
+  split: the examples.
+  batch_size: examples in a global batch, over all hosts.
+  image_size: side, or (height, width), in pixels.
+  resize: a key of `lst.data.decode.RESIZES`.
+  seed: of the order, which depends on nothing else.
+  start_step: the first global batch to give; equals that many skipped.
+  process_index: this host, from 0.
+  process_count: hosts; must divide `batch_size`.
+  workers: threads that decode; 0 works in the caller's thread.
+  prefetch: batches made ahead, at least one for each worker.
+  cache_bytes: decoded images are kept if all fit into this; 0 keeps none.
+
+They give this host's rows as a `Batch`: image uint8 (b, h, w, 3), label and
+mask (b,), where b = batch_size / process_count. They raise `DataError` at once
+for impossible sizes, and for an unreadable image from the `next` that reaches
+it.
 """
 
 from collections.abc import Callable, Iterator
@@ -76,25 +95,8 @@ def train_batches(
 ) -> Iterator[Batch]:
   """Endless training batches, shuffled anew in every epoch.
 
-  Args:
-    split: the examples.
-    batch_size: examples in a global batch, over all hosts.
-    image_size: side, or (height, width), in pixels.
-    resize: a key of `lst.data.decode.RESIZES`.
-    seed: of the order; the order depends on nothing else.
-    start_step: the first global batch to give; equals that many skipped.
-    process_index: this host, from 0.
-    process_count: hosts; must divide `batch_size`.
-    workers: threads that decode; 0 works in the caller's thread.
-    prefetch: batches made ahead, at least one for each worker.
-    cache_bytes: decoded images are kept if all fit into this; 0 keeps none.
-
-  Returns:
-    An iterator of this host's rows; `close()` ends its threads.
-
-  Raises:
-    DataError: at once for impossible sizes; later for an unreadable image,
-      from the `next` that reaches it.
+  The arguments and errors are at the head of this file. `close()` of the
+  iterator ends its threads.
 
   >>> from lst.data import procedural
   >>> split = Split('val', procedural.source('count').splits['val'])
@@ -131,7 +133,7 @@ def eval_batches(
 
   Every host gets ceil(size / batch_size) batches of the same shape, whatever
   its share of the examples. Wrap the split in `cached` to decode it once for
-  many passes. The arguments and errors are those of `train_batches`.
+  many passes. The arguments and errors are at the head of this file.
   """
   rows = _rows(batch_size, process_index, process_count)
   import grain

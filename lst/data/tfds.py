@@ -82,12 +82,7 @@ def source(
   classes = _classes(folder, builder.info.features, *keys)
   splits: dict[str, Examples] = {}
   for name, info in builder.info.splits.items():
-    for file in info.filepaths:
-      if not os.path.isfile(file):
-        raise DataError(
-          f'{folder}: the split {name!r} lacks the file {file}. Copy the '
-          'whole folder again, or prepare it again.'
-        )
+    _check_files(folder, name, info.filepaths)
     records = builder.as_data_source(
       name, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )
@@ -174,6 +169,15 @@ def _check_format(folder: str) -> None:
       "it with tfds.builder(..., file_format='array_record') in another "
       'folder, or move this one away.'
     )
+
+
+def _check_files(folder: str, split: str, files) -> None:
+  for file in files:
+    if not os.path.isfile(file):
+      raise DataError(
+        f'{folder}: the split {split!r} lacks the file {file}. Copy the whole '
+        'folder again, or prepare it again.'
+      )
 
 
 def _classes(folder, features, image_key: str, label_key: str):
