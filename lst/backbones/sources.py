@@ -80,10 +80,18 @@ def locate(source: str) -> Files:
     weights = _from_path(uri)
     name = source if source in KNOWN else _stem(weights)
   # An .npz has no config; what lies beside it belongs to something else.
-  beside = {} if weights.suffix == '.npz' else {
-      file: json.loads((weights.parent / file).read_text())
-      for file in CONFIGS if (weights.parent / file).is_file()}
-  return Files(name, weights, *(beside.get(file, {}) for file in CONFIGS))
+  beside = [{} if weights.suffix == '.npz' else _json(weights.parent / file)
+            for file in CONFIGS]
+  return Files(name, weights, *beside)
+
+
+def _json(path: pathlib.Path) -> dict:
+  if not path.is_file():
+    return {}
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise ValueError(f'{path} is no valid JSON: {error}') from error
 
 
 def _stem(weights: pathlib.Path) -> str:
@@ -118,12 +126,13 @@ def _from_hub(uri: str) -> pathlib.Path:
 
 
 def _cached(repo, file, revision) -> pathlib.Path | None:
-  """The weights in the local cache, if they are all there."""
+  """The weights in the local cache, if they and their config are all there."""
   import huggingface_hub  # here, for it takes its time
+  from huggingface_hub import errors
   try:
     folder = pathlib.Path(huggingface_hub.snapshot_download(
         repo, revision=revision, local_files_only=True))
-  except huggingface_hub.errors.LocalEntryNotFoundError:
+  except errors.LocalEntryNotFoundError:
     return None
   if file:
     return folder / file if (folder / file).is_file() else None
@@ -131,7 +140,8 @@ def _cached(repo, file, revision) -> pathlib.Path | None:
     weights = tensors.find_weights(folder)
   except ValueError:
     return None
-  whole = all((folder / shard).is_file() for shard in _shards(weights))
+  config = {CONFIGS[0]} if weights.suffix != '.npz' else set()
+  whole = all((folder / name).is_file() for name in _shards(weights) | config)
   return weights if whole else None
 
 
@@ -148,9 +158,13 @@ def _downloaded(repo, file, revision) -> pathlib.Path:
   if file and file not in listed:
     raise FileNotFoundError(
         f'hf://{repo} holds no {file!r}; it has {", ".join(listed[:20])}')
-  folder = pathlib.Path(huggingface_hub.snapshot_download(
-      repo, revision=revision, etag_timeout=TIMEOUT,
-      allow_patterns=[*wanted, *CONFIGS]))
+  try:
+    folder = pathlib.Path(huggingface_hub.snapshot_download(
+        repo, revision=revision, etag_timeout=TIMEOUT,
+        allow_patterns=[*wanted, *CONFIGS]))
+  except Exception as error:  # whatever the transport of the day raises
+    endpoint = huggingface_hub.HfApi().endpoint
+    raise OSError(_unreachable(repo, endpoint, error)) from error
   return folder / file if file else tensors.find_weights(folder)
 
 
@@ -173,9 +187,8 @@ def _wanted(repo: str, listed: list[str]) -> list[str]:
 
 def _ask_hub(repo: str, revision: str | None) -> list[str]:
   """The names of a repository's files, or an OSError within `PATIENCE`."""
-  import huggingface_hub  # here, for it takes its time
-  errors = huggingface_hub.errors
-  api = huggingface_hub.HfApi()
+  from huggingface_hub import HfApi, errors  # here, for it takes its time
+  api = HfApi()
   problem: Exception = TimeoutError(f'no answer in {PATIENCE} s')
   for _ in range(TRIES):
     try:

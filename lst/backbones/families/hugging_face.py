@@ -53,8 +53,8 @@ def _declared(config: dict, traits: torch_vit.Traits) -> torch_vit.Traits:
     raise ValueError(
         f'config.json: hidden_act {activation!r} is none of '
         f'{", ".join(ACTIVATIONS)}')
-  # A gated MLP is SwiGLU in all of these, whatever `hidden_act` says.
-  gated = config.get('use_swiglu_ffn') or config.get('use_gated_mlp')
+  # DINOv2's gated MLP is SwiGLU whatever `hidden_act` says.
+  gated = config.get('use_swiglu_ffn')
   size = config.get('image_size')
   found = {
       'heads': config.get('num_attention_heads'),

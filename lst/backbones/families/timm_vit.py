@@ -49,10 +49,15 @@ _ARGUMENTS = {
 _HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
 
 
-def _names(shapes) -> Names:
-  """timm's names with the parts that this file has."""
-  names = _NAMES._replace(
-      tokens=tuple(token for token in _TOKENS if token in shapes))
+def _names(shapes, given: Given) -> Names:
+  """timm's names with the parts that this file has, or its config asks for."""
+  declared = {
+      'cls_token': given.config.get('global_pool') == 'token',
+      'dist_token': 'distilled' in given.config.get('architecture', ''),
+      'reg_token': re.search(r'_reg\d', given.config.get('architecture', '')),
+  }
+  names = _NAMES._replace(tokens=tuple(
+      token for token in _TOKENS if token in shapes or declared[token]))
   if 'blocks.0.ls1.gamma' in shapes:
     names = names._replace(scales=('ls1.gamma', 'ls2.gamma'))
   if 'norm_pre.weight' in shapes:
@@ -110,7 +115,7 @@ def _usual_norm(shapes):
 
 
 def _read(shapes, given: Given) -> Reading:
-  names, traits = _names(shapes), _traits(shapes, given)
+  names, traits = _names(shapes, given), _traits(shapes, given)
   vit, positioned = torch_vit.vit_of(shapes, names, traits)
   settings, norm = _settings(given), _usual_norm(shapes)
   size = traits.sides or tuple(n * vit.patch for n in vit.grid)

@@ -1,0 +1,277 @@
+"""Loading is strict both ways, and says what is wrong."""
+
+import json
+import pathlib
+import shutil
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from lst.backbones import tensors
+from lst.backbones.families import own
+from lst.backbones.loading import load
+from lst.backbones.presets import preset
+
+GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
+# One case of each family.
+TORCH = ('hf_vit', 'hf_deit', 'hf_dinov2', 'hf_dinov2_registers', 'hf_dinov3',
+         'hf_clip', 'hf_siglip', 'timm_augreg', 'timm_clip')
+FLAX = ('vision_transformer_token', 'scenic_token', 'big_vision_token',
+        'big_vision_siglip_scan', 'big_vision_naflex')
+
+
+def change(case, tmp_path, edit):
+  """A copy of a case whose tensors went through `edit` in place."""
+  folder = tmp_path / case
+  shutil.copytree(GOLDEN / case, folder, dirs_exist_ok=True)
+  npz = folder / 'weights.npz'
+  if npz.exists():
+    with np.load(npz, allow_pickle=False) as file:
+      arrays = dict(file)
+    edit(arrays)
+    np.savez(npz, **arrays)
+  else:
+    arrays = load_file(folder / 'model.safetensors')
+    edit(arrays)
+    save_file(arrays, folder / 'model.safetensors')
+  return folder
+
+
+def one_of(names):
+  """A tensor of block 1, and so of no use in telling the model's shape."""
+  return next(name for name in sorted(names) if name.endswith((
+      'layer.1.norm2.weight', 'layer.1.layernorm_after.weight',
+      'layers.1.layer_norm2.weight', 'blocks.1.norm2.weight',
+      'encoderblock_1/LayerNorm_0/scale', 'encoderblock/LayerNorm_0/scale')))
+
+
+@pytest.mark.parametrize('case', TORCH + FLAX)
+def test_a_missing_tensor_is_listed(case, tmp_path):
+  gone = []
+
+  def edit(arrays):
+    gone.append(one_of(arrays))
+    del arrays[gone[0]]
+
+  with pytest.raises(ValueError, match=r'missing \(1\)') as caught:
+    load(change(case, tmp_path, edit))
+  assert gone[0].split('img/')[-1].removeprefix('vit.') in str(caught.value)
+  assert 'unexpected' not in str(caught.value)
+
+
+@pytest.mark.parametrize('case', TORCH + FLAX)
+def test_an_unexpected_tensor_is_listed(case, tmp_path):
+  extra = {'blocks.0.gate': np.ones(3, np.float32)}
+  folder = change(case, tmp_path, lambda arrays: arrays.update(extra))
+  with pytest.raises(
+      ValueError, match=r'unexpected \(1\):\n  blocks.0.gate \(3,\)'):
+    load(folder)
+
+
+@pytest.mark.parametrize('case', TORCH + FLAX)
+def test_a_misshaped_tensor_is_listed_with_both_shapes(case, tmp_path):
+  def edit(arrays):
+    name = one_of(arrays)
+    arrays[name] = arrays[name][..., :7]
+
+  with pytest.raises(ValueError, match=r'mis-shaped \(1\)') as caught:
+    load(change(case, tmp_path, edit))
+  shapes = '(2, 7) in the file, the model needs (2, 24)' if (
+      'scan' in case) else '(7,) in the file, the model needs (24,)'
+  assert shapes in str(caught.value)
+
+
+@pytest.mark.parametrize('case', ['hf_vit', 'hf_dinov3', 'timm_deit3',
+                                  'big_vision_token'])
+def test_no_tensor_can_be_missing_unnoticed(case, tmp_path):
+  names, ignored = [], ('head', 'classifier', 'mask_token', 'pre_logits')
+  change(case, tmp_path, lambda arrays: names.extend(arrays))
+  for name in names:
+    folder = change(case, tmp_path, lambda arrays, name=name: arrays.pop(name))
+    if any(part in name for part in ignored):
+      load(folder)
+    elif name == 'cls':
+      # What is left is a model that pools, down to the last tensor.
+      assert not load(folder).cls
+    else:
+      with pytest.raises(ValueError, match=r'missing|no family|positions'):
+        load(folder)
+
+
+def test_all_kinds_are_in_one_error_and_long_lists_are_cut(tmp_path):
+  def edit(arrays):
+    arrays['vit.layernorm.weight'] = np.ones((2, 2), np.float32)
+    del arrays['vit.layernorm.bias']
+    for i in range(50):
+      arrays[f'adapter.{i}'] = np.ones(1, np.float32)
+
+  with pytest.raises(ValueError, match='mis-shaped') as caught:
+    load(change('hf_vit', tmp_path, edit))
+  message = str(caught.value)
+  for part in ('missing (1)', 'unexpected (50)', '... and 30 more',
+               'mis-shaped (1)', '(2, 2) in the file, the model needs (24,)',
+               "below 'vit.'", 'family hf_vit', str(tmp_path)):
+    assert part in message
+
+
+def test_unused_tensors_need_not_be_floats(tmp_path):
+  ids = {'embeddings.position_ids': np.arange(17)}
+  load(change('hf_clip', tmp_path, lambda arrays: arrays.update(ids)))
+
+
+def test_quantised_weights_are_refused(tmp_path):
+  def edit(arrays):
+    arrays['cls_token'] = arrays['cls_token'].astype(np.int8)
+
+  with pytest.raises(ValueError, match='cls_token holds int8'):
+    load(change('timm_augreg', tmp_path, edit))
+
+
+def test_no_config_and_an_unusual_width_ask_for_the_config(tmp_path):
+  folder = change('hf_deit', tmp_path, lambda arrays: None)
+  (folder / 'config.json').unlink()
+  with pytest.raises(ValueError, match=r'heads for a width of 24.*config.json'):
+    load(folder)
+
+
+def test_an_activation_that_is_not_there(tmp_path):
+  folder = change('hf_vit', tmp_path, lambda arrays: None)
+  config = json.loads((folder / 'config.json').read_text())
+  (folder / 'config.json').write_text(json.dumps(
+      config | {'hidden_act': 'relu'}))
+  with pytest.raises(ValueError, match="hidden_act 'relu' is none of gelu"):
+    load(folder)
+
+
+def test_a_file_of_no_family_shows_its_names(tmp_path):
+  save_file({'conv1.weight': np.ones((2, 3), np.float32)},
+            tmp_path / 'resnet.safetensors')
+  with pytest.raises(ValueError, match=r'no family') as caught:
+    load(tmp_path / 'resnet.safetensors')
+  assert 'conv1.weight (2, 3)' in str(caught.value)
+  assert 'timm_vit: patch_embed.proj.weight' in str(caught.value)
+
+
+def test_two_models_in_one_file(tmp_path):
+  def edit(arrays):
+    for name in list(arrays):
+      arrays[f'teacher.{name}'] = arrays[name].copy()
+
+  with pytest.raises(ValueError, match=r"2 models .* '', 'teacher.'"):
+    load(change('timm_augreg', tmp_path, edit))
+
+
+@pytest.mark.parametrize('suffix', sorted(tensors.PICKLES))
+def test_pickles_are_refused_unread(suffix, tmp_path):
+  path = tmp_path / f'model{suffix}'
+  path.write_bytes(b'not even a pickle')
+  for source in (path, tmp_path, f'hf://org/name/model{suffix}'):
+    with pytest.raises(ValueError, match=r'is a pickle(.|\n)*save_file'):
+      load(source)
+
+
+class Trap:
+  """Leaves a trace when it is unpickled."""
+
+  def __reduce__(self):
+    return pathlib.Path.touch, (pathlib.Path('unpickled'),)
+
+
+def test_an_npz_of_objects_is_not_unpickled(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  np.savez('weights.npz', **{
+      'embedding/kernel': np.array([Trap()], dtype=object)})
+  with pytest.raises(ValueError, match='objects'):
+    load('weights.npz')
+  assert not pathlib.Path('unpickled').exists()
+
+
+@pytest.mark.parametrize('case, file', [
+    ('hf_deit', 'model.safetensors'), ('scenic_token', 'weights.npz')])
+@pytest.mark.parametrize('keep', [0, 5, 2000, -3])
+def test_a_truncated_file_is_called_damaged(case, file, keep, tmp_path):
+  folder = change(case, tmp_path, lambda arrays: None)
+  whole = (folder / file).read_bytes()
+  (folder / file).write_bytes(whole[:keep])
+  with pytest.raises(ValueError, match=r'bytes\) is damaged.*Fetch it again'):
+    load(folder)
+
+
+def test_a_flipped_byte_in_an_npz_is_noticed(tmp_path):
+  folder = change('scenic_token', tmp_path, lambda arrays: None)
+  data = bytearray((folder / 'weights.npz').read_bytes())
+  data[len(data) // 2] ^= 0xff
+  (folder / 'weights.npz').write_bytes(data)
+  with pytest.raises(ValueError, match='damaged'):
+    load(folder)
+
+
+def test_shards(tmp_path):
+  folder = tmp_path / 'sharded'
+  shutil.copytree(GOLDEN / 'hf_vit_sharded', folder)
+  shards = sorted(folder.glob('model-*.safetensors'))
+  assert len(shards) > 1
+  index = folder / 'model.safetensors.index.json'
+  by_file, by_folder = load(index), load(folder)
+  assert by_file.name == by_folder.name == 'sharded'
+  np.testing.assert_array_equal(
+      by_file.params['norm']['scale'], by_folder.params['norm']['scale'])
+  shards[0].unlink()
+  with pytest.raises(ValueError, match=f'not beside it: {shards[0].name}'):
+    load(folder)
+  index.write_text('{}')
+  with pytest.raises(ValueError, match='weight_map'):
+    load(folder)
+
+
+def test_a_folder_of_several_files_asks_for_one(tmp_path):
+  for name in 'ab':
+    np.savez(tmp_path / f'{name}.npz', x=np.ones(2))
+  with pytest.raises(ValueError, match=r'2 files of weights \(a.npz, b.npz\)'):
+    load(tmp_path)
+
+
+def test_an_empty_folder(tmp_path):
+  with pytest.raises(ValueError, match='holds no weights'):
+    load(tmp_path)
+
+
+def test_bfloat16_stays_as_it_is_stored(tmp_path):
+  def edit(arrays):
+    for name in arrays:
+      arrays[name] = arrays[name].astype(ml_dtypes.bfloat16)
+
+  for case in ('timm_augreg', 'big_vision_token'):
+    found = load(change(case, tmp_path, edit)).params
+    wanted = load(GOLDEN / case).params
+    kernel = found['block_1']['attention']['qkv']['kernel']
+    assert kernel.dtype == found['prefix'].dtype == ml_dtypes.bfloat16
+    np.testing.assert_allclose(
+        kernel.astype(np.float32),
+        wanted['block_1']['attention']['qkv']['kernel'], rtol=0.01)
+
+
+@pytest.mark.parametrize('dtype', [np.float32, ml_dtypes.bfloat16])
+def test_the_format_of_the_project_itself(dtype, tmp_path):
+  vit = preset('Ti/8', image_size=(64, 32), depth=2, prefix=0)
+  rng = np.random.default_rng(0)
+  arrays = {name: rng.normal(size=shape).astype(dtype)
+            for name, shape in own.shapes_of(vit).items()}
+  facts = ((64, 32), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), False)
+  save_file(arrays, tmp_path / 'own.safetensors',
+            metadata=own.metadata_of(vit, 'ours', *facts))
+  found = load(tmp_path / 'own.safetensors')
+  assert found.family == 'lst' and found.vit == vit
+  assert (found.image_size, found.mean, found.std, found.cls) == facts
+  np.testing.assert_array_equal(
+      found.params['norm']['scale'], arrays['norm/scale'])
+  assert found.params['positions'].dtype == dtype
+  del arrays['norm/scale']
+  arrays['extra'] = arrays['norm/bias']
+  save_file(arrays, tmp_path / 'own.safetensors',
+            metadata=own.metadata_of(vit, 'ours', *facts))
+  with pytest.raises(
+      ValueError, match=r'missing \(1\):\n  norm/scale(.|\n)*unexpected \(1\)'):
+    load(tmp_path / 'own.safetensors')
