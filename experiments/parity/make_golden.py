@@ -28,7 +28,7 @@ class Reference(NamedTuple):
   """A reference model: how to save it, and its states on an image."""
 
   save: Callable[[pathlib.Path], None]
-  # (1, H, W, 3) -> the 2L + 1 states and the final norm of the last, each (N, D)
+  # (1, H, W, 3) -> the 2L + 1 states and the final norm of the last, (N, D)
   states: Callable[[np.ndarray], list[np.ndarray]]
 
 

@@ -41,7 +41,8 @@ def _randomise(model) -> None:
   import torch
   with torch.no_grad():
     for name, parameter in model.named_parameters():
-      parameter.copy_(torch.from_numpy(random_like(name, tuple(parameter.shape))))
+      weights = random_like(name, tuple(parameter.shape))
+      parameter.copy_(torch.from_numpy(weights))
   model.eval()
 
 
@@ -86,7 +87,7 @@ def _states(tower, call, image: np.ndarray) -> list[np.ndarray]:
   return [kept[k].reshape(-1, WIDTH).numpy() for k in sorted(kept)]
 
 
-def hugging_face(name, *, tower='', shard=None, preprocessor=None, **fields):
+def hugging_face(name, *, tower='', shard='1GB', preprocessor=None, **fields):
   """A model of transformers by the stem of its class, as `save_pretrained`.
 
   Args:
@@ -111,9 +112,10 @@ def hugging_face(name, *, tower='', shard=None, preprocessor=None, **fields):
     call = functools.partial(_naflex, vision)
 
   def save(folder: pathlib.Path) -> None:
-    model.save_pretrained(folder, **({'max_shard_size': shard} if shard else {}))
+    model.save_pretrained(folder, max_shard_size=shard)
     if preprocessor:
-      (folder / 'preprocessor_config.json').write_text(json.dumps(preprocessor))
+      path = folder / 'preprocessor_config.json'
+      path.write_text(json.dumps(preprocessor))
 
   return Reference(save, functools.partial(_states, vision, call))
 

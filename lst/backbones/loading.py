@@ -1,6 +1,7 @@
 """Checkpoints of every family to one canonical tree, strict both ways."""
 
 import collections
+import os
 import re
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ class Checkpoint(NamedTuple):
   cls: bool
 
 
-def load(source: str) -> Checkpoint:
+def load(source: str | os.PathLike) -> Checkpoint:
   """Loads a pre-trained ViT; nothing is ever unpickled.
 
   Args:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from lst.backbones import layers, positions
@@ -36,7 +37,7 @@ class Block(nn.Module):
       at: At,
       layer: int,
       rotate: Callable[[Array], Array] | None = None,
-  ) -> Float[Array, 'b n d']:
+  ) -> Float[Array, 'b m d']:
     """State 2l to state 2l + 2, `at` called on 2l + 1 and 2l + 2."""
     h = layers.LayerNorm(self.eps, name='norm1')(x)
     h = layers.Attention(self.heads, self.qkv_bias, name='attention')(h, rotate)
@@ -93,7 +94,7 @@ class ViT(nn.Module):
   layer_scale: bool = False
   pre_norm: bool = False
   eps: float = 1e-6
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(

@@ -144,7 +144,7 @@ def test_repositories_that_do_not_do(names, message, monkeypatch):
 
 def test_a_file_that_is_not_in_the_repository(monkeypatch):
   answer(monkeypatch, listing('README.md'))
-  with pytest.raises(FileNotFoundError, match="no 'x.npz'; it has README.md"):
+  with pytest.raises(FileNotFoundError, match=r"no 'x.npz'; it has README"):
     load('hf://org/name/x.npz')
 
 
@@ -182,7 +182,7 @@ def test_an_npz_takes_no_config_from_beside_it(tmp_path):
 def test_a_broken_config_is_named(tmp_path):
   shutil.copytree(GOLDEN / 'hf_deit', tmp_path / 'deit')
   (tmp_path / 'deit' / 'config.json').write_text('{')
-  with pytest.raises(ValueError, match='config.json is no valid JSON'):
+  with pytest.raises(ValueError, match=r'config\.json is no valid'):
     load(tmp_path / 'deit')
 
 
