@@ -9,6 +9,7 @@ inputs. `--only` makes some of the cases again.
 """
 
 import argparse
+import json
 import pathlib
 import shutil
 import zlib
@@ -87,6 +88,10 @@ def main() -> None:
   np.savez_compressed(args.out / 'images.npz', **images())
   for case in args.only or cases:
     write(case, cases[case](), args.out)
+  if not args.only:
+    rows = [json.dumps([name, *facts]) for name, facts in
+            torch_models.timm_architectures().items()]
+    (args.out / 'timm_architectures.jsonl').write_text('\n'.join(rows) + '\n')
 
 
 if __name__ == '__main__':

@@ -33,6 +33,9 @@ _TIMM = {
     'dynamic_img_size': True,
 }
 
+_ACTIVATIONS = {'GELU': 'gelu', 'GELUTanh': 'gelu_tanh', 'SiLU': 'silu',
+                'QuickGELU': 'quick_gelu'}
+
 _NORM2 = ('layernorm_after', 'layer_norm2', 'norm2')
 _FINAL = ('layernorm', 'post_layernorm', 'norm', 'fc_norm')
 
@@ -144,6 +147,35 @@ def timm_model(name, **fields):
 
   return Reference(
       save, functools.partial(_states, model, model.forward_features))
+
+
+def timm_architectures() -> dict[str, list]:
+  """{name: [width, heads, activation, eps, pre-norm, gated]} of timm's ViTs.
+
+  Of those whose blocks are the plain ones and norms are layer norms, which are
+  the ones that can be loaded.
+  """
+  import timm
+  import torch
+  from timm.layers import GluMlp, Mlp
+  from timm.models import vision_transformer as vt
+  found = {}
+  for module in ('vision_transformer', 'deit'):
+    for name in timm.list_models(module=module):
+      with torch.device('meta'):
+        model = timm.create_model(name)
+      block = model.blocks[0]
+      if type(block) is not vt.Block or type(block.mlp) not in (Mlp, GluMlp):
+        continue
+      names = {k for k, _ in model.named_parameters()}
+      plain = 'blocks.0.norm1.bias' in names and (
+          'pos_embed' in names and 'blocks.0.attn.norm.weight' not in names)
+      if plain and not any('.mlp.norm' in k or 'q_norm' in k for k in names):
+        found[name] = [
+            model.embed_dim, block.attn.num_heads,
+            _ACTIVATIONS[type(block.mlp.act).__name__], block.norm1.eps,
+            'norm_pre.weight' in names, type(block.mlp) is GluMlp]
+  return found
 
 
 def _two(model, config):

@@ -11,7 +11,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants, errors
 
-from lst.backbones import sources
+from lst.backbones import hub
 from lst.backbones.loading import load
 from lst.backbones.sources import KNOWN, locate
 
@@ -84,13 +84,13 @@ def test_offline_mode_is_honoured(monkeypatch):
 
 
 def test_a_hub_that_hangs_is_given_up(monkeypatch):
-  monkeypatch.setattr(sources, 'PATIENCE', 0.2)
+  monkeypatch.setattr(hub, 'PATIENCE', 0.2)
   asked = answer(monkeypatch, lambda: time.sleep(3))
   start = time.monotonic()
   with pytest.raises(OSError, match='no answer in'):
     load('clip_b16')
   assert time.monotonic() - start < 2
-  assert len(asked) == sources.TRIES
+  assert len(asked) == hub.TRIES
 
 
 def test_the_cache_is_used_offline(cache, monkeypatch):
@@ -184,6 +184,15 @@ def test_a_broken_config_is_named(tmp_path):
   (tmp_path / 'deit' / 'config.json').write_text('{')
   with pytest.raises(ValueError, match=r'config\.json is no valid'):
     load(tmp_path / 'deit')
+
+
+def test_clip_of_timm_is_given_its_own_activation(cache):
+  folder = put(cache, 'timm/vit_base_patch16_clip_224.openai', 'timm_clip')
+  config = json.loads((folder / 'config.json').read_text())
+  (folder / 'config.json').write_text(json.dumps(
+      config | {'architecture': 'vit_base_patch16_clip_224'}))
+  assert load('clip_b16').vit.activation == 'quick_gelu'
+  assert load(folder).vit.activation == 'gelu'
 
 
 def test_known_names_are_addresses_or_packaged():

@@ -1,6 +1,7 @@
 """Every state of every family equals that of its reference implementation."""
 
 import functools
+import json
 import pathlib
 
 import flax.traverse_util
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from lst.backbones import layers
-from lst.backbones.families import own
+from lst.backbones.families import family, own, timm_vit
+from lst.backbones.families.family import Given
 from lst.backbones.loading import load
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
@@ -101,3 +103,15 @@ def test_what_shapes_do_not_tell(case):
   assert checkpoint.image_size == (16, 16)
   no_cls = ('siglip', 'gap', 'naflex', 'fc_norm')
   assert checkpoint.cls == (not any(part in case for part in no_cls))
+
+
+@pytest.mark.parametrize('line', (
+    GOLDEN / 'timm_architectures.jsonl').read_text().splitlines())
+def test_what_the_names_of_timm_tell(line):
+  name, width, heads, activation, eps, pre_norm, gated = json.loads(line)
+  shapes = {'blocks.0.mlp.fc1.weight': (32 * (1 + gated), width),
+            'blocks.0.mlp.fc2.weight': (width, 32)}
+  shapes |= {'norm_pre.weight': (width,)} if pre_norm else {}
+  traits = timm_vit.traits_of(shapes, Given({'architecture': name}, {}, {}))
+  found = family.heads_of(width, traits.heads, traits.heads_by_width)
+  assert (found, traits.activation, traits.eps) == (heads, activation, eps)

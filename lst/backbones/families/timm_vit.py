@@ -42,11 +42,17 @@ ACTIVATIONS = (
     (r'base_patch32_siglip', 'gelu_tanh'),
     (r'giant_patch14_(reg\d_)?(dinov2|tipsv2)', 'silu'),
 )
+# Where heads are not of 64 channels: (pattern of its name, number of them).
+HEADS = (
+    (r'giantopt|base_patch16_gap_224', 16),
+    (r'test_vit3', 3),
+    (r'test_vit', 2),
+)
 _ARGUMENTS = {
     'gelu': 'gelu', 'gelu_tanh': 'gelu_tanh', 'quick_gelu': 'quick_gelu',
     'silu': 'silu', 'swish': 'silu',
 }
-_HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
+_HEADS_BY_WIDTH = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
 
 
 def _names(shapes, given: Given) -> Names:
@@ -68,13 +74,13 @@ def _names(shapes, given: Given) -> Names:
   return names
 
 
-def _traits(shapes, given: Given) -> Traits:
+def traits_of(shapes, given: Given) -> Traits:
+  """What a config, and some names, tell beyond the shapes."""
   config = given.config
   name = config.get('architecture', '')
   arguments = config.get('model_args', {})
   usual = 'silu' if _gated(shapes) else 'gelu'
-  activation = next(
-      (act for pattern, act in ACTIVATIONS if re.search(pattern, name)), usual)
+  activation = _by_name(ACTIVATIONS, name) or usual
   if 'act_layer' in arguments:
     activation = _ARGUMENTS.get(str(arguments['act_layer']).lower())
     if activation is None:
@@ -85,8 +91,8 @@ def _traits(shapes, given: Given) -> Traits:
       'input_size', (None,))[1:]
   prefix = sum(shapes[t][-2] for t in _TOKENS if t in shapes)
   return Traits(
-      heads=arguments.get('num_heads'),
-      heads_by_width=_HEADS | ({1536: 16} if 'giantopt' in name else {}),
+      heads=arguments.get('num_heads') or _by_name(HEADS, name),
+      heads_by_width=_HEADS_BY_WIDTH,
       activation=activation,
       eps=1e-5 if 'norm_pre.weight' in shapes else 1e-6,
       resize='bicubic_antialias',
@@ -94,6 +100,11 @@ def _traits(shapes, given: Given) -> Traits:
       sides=family.pair(size) if size else None,
       cls='cls_token' in shapes,
   )
+
+
+def _by_name(table, name: str):
+  """The value of the first pattern found in a name, or None."""
+  return next((x for pattern, x in table if re.search(pattern, name)), None)
 
 
 def _gated(shapes) -> bool:
@@ -115,7 +126,7 @@ def _usual_norm(shapes):
 
 
 def _read(shapes, given: Given) -> Reading:
-  names, traits = _names(shapes, given), _traits(shapes, given)
+  names, traits = _names(shapes, given), traits_of(shapes, given)
   vit, positioned = torch_vit.vit_of(shapes, names, traits)
   settings, norm = _settings(given), _usual_norm(shapes)
   size = traits.sides or tuple(n * vit.patch for n in vit.grid)
