@@ -17,6 +17,9 @@ from lst.backbones.loading import load
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
 CASES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
 
+# The two forms of GELU already differ by 1e-4, float32 rounding by 2e-6.
+TOLERANCE = 2e-5
+
 # What the name of a case begins with -> (family its file is read as, eps,
 # activation, resize, mean of the red channel).
 FACTS = {
@@ -89,7 +92,7 @@ def test_every_state_agrees(case):
   found = states_of(checkpoint.vit, checkpoint.params, images)
   for name in wanted:
     by_state = error(found[name], wanted[name])
-    assert by_state.max() < 1e-4, f'{case}, {name}: by state {by_state}'
+    assert by_state.max() < TOLERANCE, f'{case}, {name}: by state {by_state}'
 
 
 @pytest.mark.parametrize('case', CASES)
