@@ -85,7 +85,12 @@ def rotary(
 
   Coordinates are patch centres scaled to [-1, 1] on each axis. The first
   `prefix` tokens have no place and are not turned. Takes (b, h, n, head_dim).
+  Raises ValueError where `head_dim` is not a multiple of 4.
   """
+  if head_dim % 4:
+    raise ValueError(
+        f'2-D rotary positions need heads of a multiple of 4 channels, not '
+        f'{head_dim}: choose another number of heads')
   y, x = ((np.arange(n) + 0.5) / n * 2 - 1 for n in grid)
   place = np.stack(np.meshgrid(y, x, indexing='ij'), -1).reshape(-1, 2)
   frequency = base ** -np.arange(0, 1, 4 / head_dim)

@@ -102,6 +102,11 @@ def test_rotary_products_depend_on_the_distance_alone():
   assert abs(scores[0, 0, 1, 2] - scores[0, 0, 2, 1]) > 1e-3
 
 
+def test_rotary_heads_are_of_fours():
+  with pytest.raises(ValueError, match='multiple of 4 channels, not 6'):
+    positions.rotary((2, 2), prefix=0, head_dim=6, base=100.0)
+
+
 def test_rotary_angles_by_hand():
   """One patch below another: coordinates -1/2 and 1/2, the columns' 0."""
   rotate = positions.rotary((2, 1), prefix=0, head_dim=8, base=100.0)

@@ -49,7 +49,9 @@ def _read(shapes, given: Given) -> Reading:
   patch = kernel[0] if len(kernel) == 4 else round((kernel[0] / 3) ** 0.5)
   positions = next((name for name in _POSITIONS if name in shapes), None)
   if positions is None:
-    raise ValueError(f'missing (1): pos_embedding, under one of {_POSITIONS}')
+    raise ValueError(
+        f'missing (1): positions, under one of {", ".join(_POSITIONS)} (a '
+        "model made with posemb='sincos2d' has none, and is not loaded)")
   grid, positioned, resize = _grid(shapes, positions)
   vit = ViT(
       patch=patch, width=query[-3], heads=query[-2], hidden=up[-1],

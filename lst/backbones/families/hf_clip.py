@@ -1,5 +1,7 @@
 """The vision towers of Hugging Face's CLIP, SigLIP and SigLIP 2."""
 
+import functools
+
 from lst.backbones.families import family, hugging_face
 from lst.backbones.families.family import Family, Given, Reading
 from lst.backbones.families.torch_vit import Names, Traits
@@ -32,27 +34,23 @@ _IGNORED = (
     r'classifier\..*',
 )
 
-CLIP = hugging_face.family_of(
-    'hf_clip', (*_MARKS, 'embeddings.class_embedding'), _IGNORED, _CLIP,
-    Traits(activation='quick_gelu', eps=1e-5, positioned=(1,),
-           heads_by_width={1280: 16, 1408: 16, 1664: 16}),
-    family.CLIP)
-
-_SIGLIP_TRAITS = Traits(
-    activation='gelu_tanh', cls=False, heads_by_width={1152: 16, 1536: 16})
-
-_FIXED = hugging_face.family_of(
-    'hf_siglip', _MARKS, _IGNORED, _SIGLIP, _SIGLIP_TRAITS)
-_NAFLEX = hugging_face.family_of(
-    'hf_siglip', _MARKS, _IGNORED, _SIGLIP,
-    _SIGLIP_TRAITS._replace(resize='bilinear_antialias'))
+CLIP = Family(
+    'hf_clip', (*_MARKS, 'embeddings.class_embedding'), _IGNORED,
+    functools.partial(
+        hugging_face.read, names=_CLIP, norm=family.CLIP,
+        traits=Traits(
+            activation='quick_gelu', eps=1e-5, positioned=(1,),
+            heads_by_width={1280: 16, 1408: 16, 1664: 16})))
 
 
-def _read(shapes, given: Given) -> Reading:
+def _read_siglip(shapes, given: Given) -> Reading:
   # SigLIP 2 at one resolution is a SigLIP; NaFlex has a linear layer over
   # flattened patches, and bilinear positions.
   flat = len(shapes[_MARKS[0]]) == 2
-  return (_NAFLEX if flat else _FIXED).read(shapes, given)
+  traits = Traits(
+      activation='gelu_tanh', cls=False, heads_by_width={1152: 16, 1536: 16},
+      resize='bilinear_antialias' if flat else 'bicubic')
+  return hugging_face.read(shapes, given, names=_SIGLIP, traits=traits)
 
 
-SIGLIP = Family('hf_siglip', _MARKS, _IGNORED, _read)
+SIGLIP = Family('hf_siglip', _MARKS, _IGNORED, _read_siglip)

@@ -1,12 +1,13 @@
 """Hugging Face's DINOv2, with and without registers, and DINOv3."""
 
+import functools
+
 from lst.backbones.families import family, hugging_face
 from lst.backbones.families.family import Family, Given, Reading
 from lst.backbones.families.torch_vit import Names, Traits
 
-_PLAIN = Names(
+_V2 = Names(
     patches='embeddings.patch_embeddings.projection',
-    tokens=('embeddings.cls_token',),
     positions='embeddings.position_embeddings',
     block='encoder.layer.{}.',
     norm1='norm1',
@@ -19,6 +20,7 @@ _PLAIN = Names(
     down='mlp.fc2',
     norm='layernorm',
 )
+# ViT-g has SwiGLU.
 _GATED = {'up': ('mlp.weights_in',), 'down': 'mlp.weights_out'}
 
 _MARKS = (
@@ -27,31 +29,25 @@ _MARKS = (
 )
 _REGISTERS = ('embeddings.cls_token', 'embeddings.register_tokens')
 _IGNORED = (r'embeddings\.mask_token', r'classifier\..*')
-_TRAITS = Traits(positioned=(1,))
-# The antialiasing is what the two differ in at other sizes.
-_TRAITS_REGISTERS = _TRAITS._replace(resize='bicubic_antialias')
 
 
-def _either(name, marks, names, traits) -> Family:
-  """One family for both kinds of MLP; ViT-g's is SwiGLU."""
-  plain, gated = (
-      hugging_face.family_of(name, marks, _IGNORED, n, t, family.IMAGENET)
-      for n, t in ((names, traits),
-                   (names._replace(**_GATED), traits._replace(
-                       activation='silu'))))
-
-  def read(shapes, given: Given) -> Reading:
-    is_gated = any('.mlp.weights_in.' in name for name in shapes)
-    return (gated if is_gated else plain).read(shapes, given)
-
-  return Family(name, marks, _IGNORED, read)
+def _read_v2(shapes, given: Given, *, tokens, resize) -> Reading:
+  gated = any('.mlp.weights_in.' in name for name in shapes)
+  return hugging_face.read(
+      shapes, given, norm=family.IMAGENET,
+      names=_V2._replace(tokens=tokens, **(_GATED if gated else {})),
+      traits=Traits(positioned=(1,), resize=resize,
+                    activation='silu' if gated else 'gelu'))
 
 
-DINOV2 = _either('hf_dinov2', _MARKS, _PLAIN, _TRAITS)
+DINOV2 = Family('hf_dinov2', _MARKS, _IGNORED, functools.partial(
+    _read_v2, tokens=_REGISTERS[:1], resize='bicubic'))
 
-DINOV2_REGISTERS = _either(
-    'hf_dinov2_registers', (*_MARKS, 'embeddings.register_tokens'),
-    _PLAIN._replace(tokens=_REGISTERS), _TRAITS_REGISTERS)
+# At other sizes the two differ in more than the registers.
+DINOV2_REGISTERS = Family(
+    'hf_dinov2_registers', (*_MARKS, _REGISTERS[1]), _IGNORED,
+    functools.partial(
+        _read_v2, tokens=_REGISTERS, resize='bicubic_antialias'))
 
 
 _V3 = Names(
@@ -74,16 +70,14 @@ _V3_MARKS = ('embeddings.patch_embeddings.weight',)
 def _read_v3(shapes, given: Given) -> Reading:
   block = 'model.layer.{}.' if 'model.layer.0.norm1.weight' in shapes else (
       'layer.{}.')
+  gated = any('.mlp.gate_proj.' in name for name in shapes)
   names = _V3._replace(
       block=block,
+      up=('mlp.gate_proj', 'mlp.up_proj') if gated else ('mlp.up_proj',),
       key_bias=any(name.endswith('.k_proj.bias') for name in shapes))
-  traits = Traits(eps=1e-5)
-  if any('.mlp.gate_proj.' in name for name in shapes):
-    names = names._replace(up=('mlp.gate_proj', 'mlp.up_proj'))
-    traits = traits._replace(activation='silu')
-  return hugging_face.family_of(
-      'hf_dinov3', _V3_MARKS, _IGNORED, names, traits, family.IMAGENET,
-  ).read(shapes, given)
+  traits = Traits(eps=1e-5, activation='silu' if gated else 'gelu')
+  return hugging_face.read(
+      shapes, given, names=names, traits=traits, norm=family.IMAGENET)
 
 
 DINOV3 = Family('hf_dinov3', _V3_MARKS, _IGNORED, _read_v3)

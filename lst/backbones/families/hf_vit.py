@@ -1,6 +1,9 @@
 """Hugging Face's ViT (and ViT-MAE's encoder) and DeiT."""
 
+import functools
+
 from lst.backbones.families import family, hugging_face
+from lst.backbones.families.family import Family
 from lst.backbones.families.torch_vit import Names, Traits
 
 _VIT = Names(
@@ -31,15 +34,12 @@ _IGNORED = (
     r'decoder\..*',
 )
 
-VIT = hugging_face.family_of(
-    'hf_vit', _MARKS, _IGNORED, _VIT,
-    Traits(eps=1e-12, positioned=(1,), heads_by_width={1280: 16}))
+VIT = Family('hf_vit', _MARKS, _IGNORED, functools.partial(
+    hugging_face.read, names=_VIT,
+    traits=Traits(eps=1e-12, positioned=(1,), heads_by_width={1280: 16})))
 
-DEIT = hugging_face.family_of(
-    'hf_deit',
-    (*_MARKS, 'embeddings.distillation_token'),
-    _IGNORED,
-    _VIT._replace(
-        tokens=('embeddings.cls_token', 'embeddings.distillation_token')),
-    Traits(eps=1e-12, positioned=(2,)),
-    family.IMAGENET)
+_DISTILLED = 'embeddings.distillation_token'
+DEIT = Family('hf_deit', (*_MARKS, _DISTILLED), _IGNORED, functools.partial(
+    hugging_face.read,
+    names=_VIT._replace(tokens=('embeddings.cls_token', _DISTILLED)),
+    traits=Traits(eps=1e-12, positioned=(2,)), norm=family.IMAGENET))

@@ -1,9 +1,7 @@
 """What Hugging Face's `config.json` and `preprocessor_config.json` tell."""
 
-import functools
-
 from lst.backbones.families import family, torch_vit
-from lst.backbones.families.family import Family, Given, Reading
+from lst.backbones.families.family import Given, Reading
 
 ACTIVATIONS = {
     'gelu': 'gelu',
@@ -15,24 +13,19 @@ ACTIVATIONS = {
 }
 
 
-def family_of(
-    name: str,
-    marks: tuple[str, ...],
-    ignored: tuple[str, ...],
+def read(
+    shapes: dict,
+    given: Given,
+    *,
     names: torch_vit.Names,
     traits: torch_vit.Traits,
     norm: tuple = family.HALF,
-) -> Family:
-  """A family whose files are as `names` says, but for what a config declares.
+) -> Reading:
+  """What a file with these names holds.
 
   `traits` and `norm` (mean, std) hold where there is no config, and for the
   fields that one leaves at the default of its model class.
   """
-  read = functools.partial(_read, names=names, traits=traits, norm=norm)
-  return Family(name, marks, ignored, read)
-
-
-def _read(shapes, given: Given, *, names, traits, norm) -> Reading:
   traits = _declared(given.config, traits)
   vit, positioned = torch_vit.vit_of(shapes, names, traits)
   pre = given.preprocessor
