@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from lst.backbones.families import own
+from lst.backbones.families import hf_clip, own, torch_vit
 from lst.backbones.loading import load
 from lst.backbones.presets import preset
 
@@ -113,6 +113,39 @@ def test_all_kinds_are_in_one_error_and_long_lists_are_cut(tmp_path):
                'mis-shaped (1)', '(2, 2) in the file, the model needs (24,)',
                "below 'vit.'", 'family hf_vit', str(tmp_path)):
     assert part in message
+
+
+@pytest.mark.parametrize('case, names', [
+    ('big_vision_siglip_scan', [
+        'params/txt/Encoder_0/encoder_norm/bias', 'params/t', 'params/b']),
+    ('hf_clip_both_towers', ['text_model.extra', 'logit_bias']),
+    ('hf_vit', ['vit.pooler.dense.weight', 'decoder.mask_token']),
+    ('timm_siglip', ['attn_pool.extra', 'head.weight']),
+    ('vision_transformer_gap', ['pre_logits/kernel']),
+])
+def test_other_towers_and_heads_are_left_alone(case, names, tmp_path):
+  extra = {name: np.ones(3, np.float32) for name in names}
+  load(change(case, tmp_path, lambda arrays: arrays.update(extra)))
+
+
+def test_a_config_in_use_on_the_hub_may_say_next_to_nothing(tmp_path):
+  """SigLIP's, for one, names its model type and leaves the rest out."""
+  vit = preset('B/16', depth=1, prefix=0)
+  shapes = {'embeddings.patch_embedding.weight': (768, 3, 16, 16),
+            'embeddings.position_embedding.weight': (196, 768)}
+  rows = torch_vit.rows_of(shapes, hf_clip._SIGLIP, vit, 0)
+  save_file({f'vision_model.{name}': np.zeros(shape, np.float16)
+             for row in rows for name, shape in row.sources.items()},
+            tmp_path / 'model.safetensors')
+  (tmp_path / 'config.json').write_text(json.dumps({
+      'model_type': 'siglip', 'vision_config': {'model_type': 'siglip_v'}}))
+  (tmp_path / 'preprocessor_config.json').write_text(json.dumps({
+      'size': 230, 'image_mean': [0.1, 0.2, 0.3]}))
+  found = load(tmp_path)
+  assert found.vit == vit.clone(activation='gelu_tanh')
+  # Whole patches of 16 in 230 pixels, as its convolution takes them.
+  assert found.image_size == (224, 224)
+  assert (found.mean, found.std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
 
 
 def test_unused_tensors_need_not_be_floats(tmp_path):
