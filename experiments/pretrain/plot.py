@@ -30,7 +30,7 @@ def draw(rows: list[dict[str, str]], out: pathlib.Path):
   left, right = figure.subplots(1, 2)
   epochs = [float(row['epoch']) for row in rows]
   left.plot(epochs, [float(row['loss']) for row in rows])
-  left.set(xlabel='epoch', ylabel='training loss, smoothed labels')
+  left.set(xlabel='epoch', ylabel='training loss')
   right.plot(epochs, [100 * float(row['train_accuracy']) for row in rows],
              label='training, augmented')
   marked = [row for row in rows if row['val_accuracy']]
