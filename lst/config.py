@@ -1,0 +1,122 @@
+"""The one schema of every option: its default and its meaning, locked.
+
+A config file starts from `default()`, changes what it needs and returns it;
+see `configs/`. A field that is not here cannot be set.
+"""
+
+from ml_collections import ConfigDict
+
+
+def default() -> ConfigDict:
+  """Every option with its default, locked.
+
+  Numbers of epochs may be fractions. '' means none, unless said otherwise.
+  """
+  config = ConfigDict()
+  # Of the initial parameters and of the order of the data.
+  config.seed = 0
+  # What is trained: a key of `lst.method.METHODS`.
+  config.method = 'side'
+  config.data = _data()
+  config.backbone = _backbone()
+  config.side = _side()
+  config.optimizer = _optimizer()
+  config.train = _train()
+  config.lock()
+  return config
+
+
+def _data() -> ConfigDict:
+  return ConfigDict(dict(
+      # digits, tfds, folder, vtab, csv or procedural.
+      name='digits',
+      # tfds: data folder ('' = $TFDS_DATA_DIR); folder, vtab: the folder; csv:
+      # the file.
+      path='',
+      # tfds: name[/config][:version]; vtab: a folder below path; procedural:
+      # count, orientation, location, shape or relation.
+      task='',
+      # File of class names, one a line; '' = the source's own.
+      classes='',
+      # Names of the features of a TFDS dataset.
+      image_key='image',
+      label_key='label',
+      # Splits, sliced and added as in TFDS: 'train[:800]+val'.
+      train='train',
+      val='',
+      test='test',
+      # bilinear or bicubic (antialiased), bilinear_tf (TensorFlow's default).
+      resize='bilinear',
+      # Threads that decode, and batches made ahead.
+      workers=2,
+      prefetch=4,
+      # Decoded images are kept in memory if all fit into this many bytes.
+      cache_bytes=2**31,
+  ))
+
+
+def _backbone() -> ConfigDict:
+  return ConfigDict(dict(
+      # A known name ('embedded', 'vit_b16_in21k', 'dinov2_b14', ...), a file, a
+      # folder, or hf://org/name.
+      weights='embedded',
+      # Side in pixels that images are resized to; 0 = the checkpoint's own.
+      image_size=0,
+      # bfloat16 or float32: of the frozen pass and its features.
+      dtype='bfloat16',
+      # Mean and std of the inputs: backbone (the checkpoint's own), half
+      # (0.5, 0.5) or imagenet.
+      normalisation='backbone',
+  ))
+
+
+def _side() -> ConfigDict:
+  return ConfigDict(dict(
+      # losa or linear.
+      name='losa',
+      # cls, mean, patches (mean without CLS and registers), or auto: cls
+      # where the checkpoint has one, else mean.
+      pool='auto',
+      # frozen (the checkpoint's final norm on the refined tokens) or none.
+      norm='frozen',
+      # Of LoSA, see `lst.LowRank`.
+      rank=8,
+      residual='running',
+      first='channel',
+      token_mixing=True,
+      activation='gelu',
+      alpha=1.0,
+      use_bias=False,
+      tap_norm=False,
+  ))
+
+
+def _optimizer() -> ConfigDict:
+  return ConfigDict(dict(
+      # Peak of the rate of AdamW; warmed up, then cosine to zero.
+      lr=1e-3,
+      warmup_epochs=10.0,
+      weight_decay=1e-4,
+      b1=0.9,
+      b2=0.999,
+      # Norm that gradients are clipped to; 0 = not.
+      clip_norm=0.0,
+      # Batches whose gradients are averaged into one update.
+      accumulate=1,
+      label_smoothing=0.0,
+  ))
+
+
+def _train() -> ConfigDict:
+  return ConfigDict(dict(
+      epochs=100.0,
+      # Examples in a batch, over all hosts and devices.
+      batch_size=64,
+      eval_batch_size=128,
+      # Validation and a checkpoint after every so many epochs.
+      eval_epochs=1.0,
+      # A checkpoint also after every so many steps; 0 = only with validation.
+      checkpoint_steps=0,
+      # Steps that each line of the metrics sums over.
+      log_steps=50,
+  ))

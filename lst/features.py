@@ -1,0 +1,32 @@
+"""`Features`: what a frozen backbone hands to a side network.
+
+Legend of the shape letters used throughout: b images in the batch, n tokens,
+d channels of the backbone, l taps, r rank, c classes.
+"""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Float
+
+
+class Norm(NamedTuple):
+  """A frozen layer norm: the one a checkpoint puts after its last block."""
+
+  scale: Float[Array, ' d']
+  bias: Float[Array, ' d']
+  eps: Float[Array, ''] | float
+
+
+class Features(NamedTuple):
+  """The states of one batch that a side network reads.
+
+  Attributes:
+    taps: one (B, N, D) array for each tapped block, first block first; the
+      last is the backbone's last state, ahead of its final norm. CLS and
+      register tokens stand ahead of the patches.
+    norm: the checkpoint's final norm, or None to leave the last state as it
+      is.
+  """
+
+  taps: tuple[Float[Array, 'b n d'], ...]
+  norm: Norm | None = None

@@ -1,0 +1,70 @@
+"""`Method`: what can be trained on a frozen backbone, as two pure functions."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Float
+
+from lst import side
+from lst.backbones.backbone import Backbone, extractor
+from lst.features import Features
+
+Params = Any
+
+
+class Method(NamedTuple):
+  """A way to adapt a backbone. A training step differentiates `params` alone.
+
+  Attributes:
+    init: (key, frozen, inputs) -> params.
+    predict: (params, frozen, inputs) -> logits (B, C) in f32.
+  """
+
+  init: Callable[[Array, Any, Any], Params]
+  predict: Callable[[Params, Any, Any], Float[Array, 'b c']]
+
+
+def beside(
+    extract: Callable[[Any, Any], Features], network: side.SideNetwork
+) -> Method:
+  """The method that trains `network` on what `extract(frozen, inputs)` gives.
+
+  Whatever makes the same `Features` can take the place of `extract`: a cache,
+  a quantised backbone, another framework.
+  """
+  def init(key, frozen, inputs):
+    features = jax.eval_shape(extract, frozen, inputs)
+    # Norm's eps is a number, not an array: no shape to trace for it.
+    return network.lazy_init(key, features)['params']
+
+  def readout(params, features):
+    return network.apply({'params': params}, features)
+
+  def predict(params, frozen, inputs):
+    return readout(params, extract(frozen, inputs))
+
+  return Method(init, predict)
+
+
+def _side(config, backbone: Backbone, classes: int) -> Method:
+  network = side.build(config.side, classes, backbone.cls, backbone.prefix)
+  return beside(extractor(backbone), network)
+
+
+METHODS = {
+    'side': _side,
+}
+
+
+def build(config, backbone: Backbone, classes: int) -> Method:
+  """The method that `config` (`lst.config.default()`) names.
+
+  Raises:
+    ValueError: `config.method` is not in `METHODS`.
+  """
+  if config.method not in METHODS:
+    raise ValueError(
+        f'config.method={config.method!r} is no method: choose one of '
+        f'{", ".join(METHODS)}')
+  return METHODS[config.method](config, backbone, classes)

@@ -1,0 +1,8 @@
+"""Side networks: they read `Features` and know no backbone."""
+
+from lst.side.build import SIDES, build
+from lst.side.linear import Linear
+from lst.side.low_rank import LowRank
+from lst.side.network import SideNetwork
+
+__all__ = ['SIDES', 'Linear', 'LowRank', 'SideNetwork', 'build']

@@ -1,0 +1,47 @@
+"""The table of side networks, and the one place that reads their config."""
+
+from lst.side.linear import Linear
+from lst.side.low_rank import LowRank
+from lst.side.network import SideNetwork
+
+
+def _low_rank(config) -> LowRank:
+  return LowRank(
+      rank=config.rank, residual=config.residual, first=config.first,
+      token_mixing=config.token_mixing, activation=config.activation,
+      alpha=config.alpha, use_bias=config.use_bias, tap_norm=config.tap_norm)
+
+
+SIDES = {
+    'losa': _low_rank,
+    'linear': lambda config: Linear(),
+}
+
+
+def build(config, classes: int, cls: bool, prefix: int) -> SideNetwork:
+  """A `SideNetwork` from the `side` part of a config.
+
+  Args:
+    config: `lst.config.default().side`, changed or not.
+    classes: number of classes.
+    cls: whether token 0 of the features is a CLS token.
+    prefix: number of CLS and register tokens.
+
+  Raises:
+    ValueError: `config.name` or `config.pool` is not known, or the CLS token
+      is asked for where there is none.
+  """
+  if config.name not in SIDES:
+    raise ValueError(
+        f'config.side.name={config.name!r} is no side network: choose one of '
+        f'{", ".join(SIDES)}')
+  pool = config.pool
+  if pool == 'auto':
+    pool = 'cls' if cls else 'mean'
+  if pool == 'cls' and not cls:
+    raise ValueError(
+        "config.side.pool='cls', but this backbone has no CLS token: use "
+        "'mean', 'patches' or 'auto'")
+  return SideNetwork(
+      SIDES[config.name](config), classes, pool=pool, prefix=prefix,
+      norm=config.norm)

@@ -1,0 +1,167 @@
+"""`LowRank` against its full-width oracle: values, gradients, memory."""
+
+import itertools
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lst import Features, LowRank, Norm, SideNetwork
+from lst.side import refined
+from tests.side import oracle
+
+B, N, D, L = 3, 7, 12, 5
+
+
+def make_features(dtype=jnp.float32, layers=L):
+  keys = jax.random.split(jax.random.key(0), layers + 2)
+  taps = tuple(
+      jax.random.normal(k, (B, N, D)).astype(dtype) for k in keys[:layers])
+  norm = Norm(
+      1 + 0.3 * jax.random.normal(keys[-1], (D,)),
+      0.3 * jax.random.normal(keys[-2], (D,)), 1e-6)
+  return Features(taps, norm)
+
+
+def scramble(params, seed=1):
+  """Random values everywhere: zero-initialised parts would hide mistakes."""
+  leaves, tree = jax.tree.flatten(params)
+  keys = jax.random.split(jax.random.key(seed), len(leaves))
+  return jax.tree.unflatten(
+      tree, [0.4 * jax.random.normal(k, x.shape) for k, x in
+             zip(keys, leaves, strict=True)])
+
+
+OPTIONS = [
+    dict(residual=residual, first=first, token_mixing=mixing, use_bias=bias,
+         tap_norm=norm)
+    for residual, first, mixing, bias, norm in itertools.product(
+        ('running', 'figure'), ('channel', 'token'), (True, False),
+        (False, True), (False, True))
+]
+
+
+@pytest.mark.parametrize(
+    'options', OPTIONS, ids=lambda o: '-'.join(str(v) for v in o.values()))
+def test_equals_the_full_width_form(options):
+  features = make_features()
+  module = LowRank(rank=3, activation='gelu', **options)
+  params = scramble(module.init(jax.random.key(0), features)['params'])
+  pool, norm = 'mean', features.norm
+
+  def low_rank(params):
+    y = module.apply({'params': params}, features)
+    return refined.pooled(y, pool, 0, norm)
+
+  def full_width(params):
+    return oracle.pooled(
+        oracle.tokens(params, features.taps, module), pool, 0, norm)
+
+  np.testing.assert_allclose(
+      low_rank(params), full_width(params), rtol=2e-5, atol=2e-5)
+  target = jax.random.normal(jax.random.key(5), (B, D))
+  ours, theirs = (
+      jax.grad(lambda p, f=f: jnp.sum(f(p) * target))(params)
+      for f in (low_rank, full_width))
+  scale = max(jnp.abs(x).max() for x in jax.tree.leaves(theirs))
+  for a, b in zip(
+      jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+    np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * float(scale))
+
+
+@pytest.mark.parametrize('pool', ['cls', 'mean', 'patches'])
+@pytest.mark.parametrize('normed', [True, False])
+def test_pooling_equals_the_full_width_form(pool, normed):
+  features = make_features()
+  module = LowRank(rank=2)
+  params = scramble(module.init(jax.random.key(0), features)['params'])
+  norm = features.norm if normed else None
+  y = module.apply({'params': params}, features)
+  expected = oracle.pooled(
+      oracle.tokens(params, features.taps, module), pool, 2, norm)
+  np.testing.assert_allclose(
+      refined.pooled(y, pool, 2, norm), expected, rtol=2e-5, atol=2e-5)
+
+
+def test_starts_as_the_frozen_features():
+  features = make_features()
+  for residual, start in (
+      ('running', features.taps[-1]),
+      ('figure', features.taps[-1] + sum(features.taps))):
+    module = LowRank(rank=2, residual=residual)
+    params = module.init(jax.random.key(0), features)
+    y = module.apply(params, features)
+    np.testing.assert_allclose(
+        refined.pooled(y, 'mean', 0, None), start.mean(1), atol=1e-6)
+
+
+def test_the_head_starts_at_zero_and_every_parameter_learns():
+  features = make_features()
+  network = SideNetwork(LowRank(rank=2), classes=4)
+  params = network.init(jax.random.key(0), features)
+  np.testing.assert_array_equal(network.apply(params, features), 0.0)
+  params = scramble(params)
+  grads = jax.grad(
+      lambda p: jnp.sum(network.apply(p, features)[:, 1]))(params)
+  for path, g in jax.tree.leaves_with_path(grads):
+    assert np.abs(g).max() > 0, jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize('rank', [4, 8, 16])
+def test_parameter_count_is_the_formula_of_the_paper(rank):
+  features = make_features()
+  params = LowRank(rank=rank).init(jax.random.key(0), features)['params']
+  counted = sum(p.size for p in jax.tree.leaves(params))
+  channels, tokens = -(-L // 2), L // 2
+  assert counted == channels * 2 * D * rank + tokens * 2 * N * rank + L
+
+
+def test_bf16_features_stay_close_to_f32():
+  features = make_features()
+  network = SideNetwork(LowRank(rank=3), classes=4, pool='mean')
+  params = scramble(network.init(jax.random.key(0), features))
+  half = features._replace(
+      taps=tuple(t.astype(jnp.bfloat16) for t in features.taps))
+  a, b = network.apply(params, features), network.apply(params, half)
+  assert np.abs(a - b).max() < 0.05 * np.abs(a).max()
+
+
+def _full_width_writes(residual, n=61, d=97):
+  taps = tuple(jnp.ones((2, n, d)) for _ in range(4))
+  network = SideNetwork(
+      LowRank(rank=2, residual=residual), classes=3, pool='cls')
+  params = network.init(jax.random.key(0), Features(taps))
+  step = jax.grad(lambda p, t: network.apply(p, Features(t)).sum())
+  text = jax.jit(step).lower(params, taps).compile().as_text()
+  size = 2 * n * d
+  written = []
+  for line in text.splitlines():
+    match = re.search(r'= \w+\[([\d,]+)\]\S* (\w[\w-]*)\(', line)
+    if match and match[2] not in ('parameter', 'bitcast', 'get-tuple-element'):
+      if math.prod(int(x) for x in match[1].split(',')) >= size:
+        written.append(line.strip())
+  return written
+
+
+def test_no_tensor_of_tokens_by_channels_is_written():
+  assert not _full_width_writes('running')
+  # The other reading sums taps at full width: the check does see such tensors.
+  assert _full_width_writes('figure')
+
+
+@pytest.mark.parametrize('field, value', [
+    ('residual', 'walking'), ('first', 'space'), ('activation', 'gelo'),
+    ('rank', 0)])
+def test_bad_fields_are_named(field, value):
+  features = make_features()
+  with pytest.raises(ValueError, match=field):
+    LowRank(**{field: value}).init(jax.random.key(0), features)
+
+
+def test_bad_pool_is_named():
+  with pytest.raises(ValueError, match='pool'):
+    SideNetwork(LowRank(), 3, pool='max').init(
+        jax.random.key(0), make_features())
