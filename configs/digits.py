@@ -1,0 +1,15 @@
+"""LoSA on scikit-learn's digits: real images, no download.
+
+    python -m lst.main --config=configs/digits.py
+"""
+
+from lst.config import default
+
+
+def get_config():
+  config = default()
+  config.data.name = 'digits'
+  config.train.epochs = 30.0
+  config.optimizer.lr = 3e-3
+  config.optimizer.warmup_epochs = 3.0
+  return config

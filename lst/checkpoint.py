@@ -1,0 +1,94 @@
+"""Checkpoints of what was trained: the best and the last, never the backbone.
+
+Orbax writes to a temporary folder and renames it when it is whole, so a run
+killed at any moment finds its last whole checkpoint.
+"""
+
+from typing import NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+
+from lst import data
+from lst.step import TrainState
+
+
+class Restored(NamedTuple):
+  """A checkpoint read back.
+
+  Attributes:
+    state: the state, placed as the template was.
+    position: where in the data the run was.
+    seconds: that the run had taken so far.
+  """
+
+  state: TrainState
+  position: data.Position
+  seconds: float
+
+
+def manager(workdir: epath.PathLike) -> ocp.CheckpointManager:
+  """Asynchronous checkpoints in `workdir`/checkpoints.
+
+  Kept are the last one and the one of the highest `val_accuracy`.
+  """
+  policies = ocp.checkpoint_managers
+  options = ocp.CheckpointManagerOptions(
+      cleanup_tmp_directories=True,
+      preservation_policy=policies.AnyPreservationPolicy([
+          policies.LatestN(1),
+          policies.BestN(
+              get_metric_fn=lambda m: m['val_accuracy'], n=1,
+              keep_checkpoints_without_metrics=False),
+      ]))
+  folder = epath.Path(workdir).resolve() / 'checkpoints'
+  return ocp.CheckpointManager(folder, options=options)
+
+
+def save(
+    checkpoints: ocp.CheckpointManager,
+    state: TrainState,
+    position: data.Position,
+    seconds: float,
+    val_accuracy: float | None,
+) -> None:
+  """Starts writing a checkpoint, unless this step has one already."""
+  if position.step in checkpoints.all_steps():
+    return
+  about = {'position': position._asdict(), 'seconds': seconds}
+  metrics = None if val_accuracy is None else {'val_accuracy': val_accuracy}
+  checkpoints.save(
+      position.step, metrics=metrics,
+      args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state._asdict()),
+          about=ocp.args.JsonSave(about)))
+
+
+def restore(
+    checkpoints: ocp.CheckpointManager, step: int, template: TrainState
+) -> Restored:
+  """Reads the checkpoint of `step` to the shapes and devices of `template`.
+
+  Raises:
+    ValueError: it was written by a run with other parameters.
+  """
+  abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template._asdict())
+  try:
+    read = checkpoints.restore(
+        step, args=ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract),
+            about=ocp.args.JsonRestore()))
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+        f'{checkpoints.directory}/{step} does not hold the state of this '
+        f'config: {error}\nStart in a new --workdir, or restore the config '
+        'this one was started with.') from error
+  return Restored(
+      TrainState(**read.state), data.Position(**read.about['position']),
+      read.about['seconds'])
+
+
+def best_step(checkpoints: ocp.CheckpointManager) -> int | None:
+  """Step of the checkpoint kept for its validation accuracy, if any."""
+  return checkpoints.best_step()

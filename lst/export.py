@@ -1,0 +1,90 @@
+"""A trained side network as one safetensors file with its config inside."""
+
+import json
+import os
+from typing import Any, NamedTuple
+
+import flax.traverse_util
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from etils import epath
+from ml_collections import ConfigDict
+
+from lst import config as config_lib
+from lst import side
+
+FORMAT = 'lst-side-1'
+
+
+class Adapted(NamedTuple):
+  """A side network read back.
+
+  Attributes:
+    network: the module; `network.apply({'params': params}, features)`.
+    params: its parameters.
+    classes: class names, by label.
+    about: what it was trained on: the backbone, its input size and
+      normalisation, the whole config, versions.
+  """
+
+  network: side.SideNetwork
+  params: dict
+  classes: tuple[str, ...]
+  about: dict[str, Any]
+
+
+def save(
+    path: epath.PathLike, params: dict, classes: tuple[str, ...], about: dict
+) -> None:
+  """Writes a side network.
+
+  Args:
+    path: of the file; it is replaced in one move, never half written.
+    params: of the side network.
+    classes: class names, by label.
+    about: JSON-able; has to hold 'side' (the config), 'cls' and 'prefix'.
+  """
+  flat = flax.traverse_util.flatten_dict(jax.device_get(params), sep='/')
+  flat = {name: np.ascontiguousarray(x) for name, x in flat.items()}
+  metadata = {
+      'format': FORMAT, 'about': json.dumps(about),
+      'classes': json.dumps(list(classes))}
+  path = epath.Path(path)
+  temporary = path.with_name(path.name + '.part')
+  temporary.write_bytes(safetensors.numpy.save(flat, metadata))
+  temporary.replace(path)
+
+
+def load(path: str | os.PathLike) -> Adapted:
+  """Reads what a run left as `side.safetensors`.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: the file is damaged or no side network of this package.
+
+  Example:
+    network, params, classes, about = lst.load('runs/digits/side.safetensors')
+    logits = network.apply({'params': params}, features)
+  """
+  path = epath.Path(path)
+  if not path.exists():
+    raise FileNotFoundError(f'{path}: no such file')
+  try:
+    content = path.read_bytes()
+    flat = safetensors.numpy.load(content)
+    size = int.from_bytes(content[:8], 'little')
+    metadata = json.loads(content[8:8 + size]).get('__metadata__', {})
+  except (safetensors.SafetensorError, ValueError) as error:
+    raise ValueError(f'{path} is no whole safetensors file: {error}') from error
+  if metadata.get('format') != FORMAT:
+    raise ValueError(
+        f'{path} is no side network: its format is '
+        f'{metadata.get("format")!r}, not {FORMAT!r}')
+  about, classes = (json.loads(metadata[k]) for k in ('about', 'classes'))
+  config = config_lib.default().side
+  config.update(ConfigDict(about['side']))
+  network = side.build(config, len(classes), about['cls'], about['prefix'])
+  params = flax.traverse_util.unflatten_dict(flat, sep='/')
+  return Adapted(network, params, tuple(classes), about)

@@ -1,0 +1,78 @@
+"""`python -m lst.main --config=FILE [--workdir=DIR] [--config.a.b=value]`."""
+
+import difflib
+import pathlib
+import re
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'Config file, such as configs/digits.py.',
+    lock_config=True)
+_WORKDIR = flags.DEFINE_string(
+    'workdir', None,
+    'Folder of the run; by default runs/<name of the config file>. The same '
+    'command again goes on where the run stopped.')
+flags.mark_flag_as_required('config')
+
+# What a person can mend is told in words, without a trace.
+STOPPED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def _parse(argv: list[str]) -> list[str]:
+  """Parses the flags; a field that is not there is answered with the nearest.
+  """
+  try:
+    return app.parse_flags_with_usage(argv)
+  except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    sys.exit(_say(f'config: {_nearest(str(error.args[0]), argv)}', USAGE))
+
+
+def _nearest(message: str, argv: list[str]) -> str:
+  from lst import config, workdir
+  known = list(workdir.flat(config.default()))
+  for argument in argv:
+    match = re.match(r'--?config\.([\w.]+)', argument)
+    if match and match[1] not in known:
+      near = difflib.get_close_matches(match[1], known, 1, 0.4)
+      hint = f'; did you mean config.{near[0]}?' if near else ''
+      return f'there is no field config.{match[1]}{hint}'
+  return message
+
+
+def _say(message: str, code: int) -> int:
+  print(message, file=sys.stderr)
+  return code
+
+
+def main(argv: list[str]) -> int:
+  """Runs the config of the flags; returns the exit status."""
+  if len(argv) > 1:
+    return _say(f'not a flag: {" ".join(argv[1:])}', USAGE)
+  from lst import data, train, workdir
+  if not flags.FLAGS['verbosity'].present:
+    # Orbax and JAX report every move; `-v=0` brings that back.
+    logging.set_verbosity(logging.WARNING)
+  folder = _WORKDIR.value
+  if folder is None:
+    path = config_flags.get_config_filename(flags.FLAGS['config'])
+    folder = f'runs/{pathlib.Path(path).stem}'
+  try:
+    train.run(_CONFIG.value, folder)
+  except (
+      data.DataError, workdir.WorkdirError, train.NonFiniteError, ValueError,
+      OSError) as error:
+    if flags.FLAGS.verbosity > 0:
+      raise
+    return _say(f'{type(error).__name__}: {error}', STOPPED)
+  except KeyboardInterrupt:
+    return _say(
+        '\nstopped; the same command goes on from the last checkpoint',
+        INTERRUPTED)
+  return 0
+
+
+if __name__ == '__main__':
+  app.run(main, flags_parser=_parse)

@@ -1,0 +1,173 @@
+"""What a run tells about itself: its banner, its result, its files."""
+
+import importlib.metadata
+import json
+import platform
+import resource
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from rich.console import Console
+
+from lst import export, sharding, workdir
+from lst.screen import table
+
+PACKAGES = (
+    'lst', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain',
+    'numpy')
+
+
+def count(tree) -> int:
+  """Number of parameters of a tree."""
+  return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
+
+
+def versions() -> dict[str, str]:
+  """Version of Python and of each package that decides the numbers."""
+  out = {'python': platform.python_version()}
+  for name in PACKAGES:
+    try:
+      out[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      out[name] = 'not installed'
+  return out
+
+
+def flops(compiled) -> float | None:
+  """FLOPs of a compiled function on one device, where the compiler tells."""
+  costs = compiled.cost_analysis()
+  if isinstance(costs, list):
+    costs = costs[0] if costs else None
+  return costs.get('flops') if costs else None
+
+
+def peak_memory() -> int:
+  """Largest device memory in use so far, in bytes; of the process on a CPU."""
+  stats = jax.local_devices()[0].memory_stats() or {}
+  if 'peak_bytes_in_use' in stats:
+    return int(stats['peak_bytes_in_use'])
+  unit = 1 if platform.system() == 'Darwin' else 1024
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def compile_and_show(config, built, folder, first, batch):
+  """Compiles the training step and prints the banner.
+
+  Returns:
+    (the compiled step, {'flops_step_over_forward': ratio or None}).
+  """
+  console = Console()
+  batch = sharding.put_batch(batch, built.mesh)
+  with console.status('compiling'):
+    forward = jax.jit(built.backbone.apply).lower(
+        built.frozen, batch.image).compile()
+    train_step = built.train_step.lower(
+        built.state, built.frozen, batch).compile()
+  step_flops, forward_flops = flops(train_step), flops(forward)
+  ratio = step_flops / forward_flops if forward_flops else None
+  if jax.process_index() == 0:
+    rows = _banner(config, built, folder, first, ratio)
+    console.print(table('lst', rows), highlight=False)
+  return train_step, {'flops_step_over_forward': ratio}
+
+
+def _banner(config, built, folder, first, ratio) -> dict[str, str]:
+  backbone, dataset, mesh = built.backbone, built.dataset, built.mesh
+  trained, frozen = count(built.state.params), count(built.frozen)
+  sizes = ', '.join(
+      f'{s.size:,} {name}' for name, s in zip(
+          ('train', 'val', 'test'),
+          (dataset.train, dataset.val, dataset.test), strict=True) if s)
+  height, width = backbone.image_size
+  device = mesh.devices.flat[0]
+  return {
+      'data': f'{dataset.name}: {sizes}, {len(dataset.classes)} classes',
+      'backbone': (
+          f'{backbone.name} ({backbone.family}), {frozen:,} parameters, frozen,'
+          f' {backbone.dtype}, {height} x {width} px'),
+      'adapts with': _adapter(config),
+      'trainable': f'{trained:,} parameters, {trained / frozen:.2%}',
+      'step / forward': 'not known' if ratio is None else f'{ratio:.3f} FLOPs',
+      'device': (
+          f'{mesh.size} x {device.device_kind} ({device.platform}), mesh '
+          f'{dict(mesh.shape)}'),
+      'steps': (
+          f'{built.steps:,} of {config.train.batch_size} images'
+          + (f', going on from {first:,}' if first else '')),
+      'workdir': str(folder),
+  }
+
+
+def _adapter(config) -> str:
+  if config.method != 'side':
+    return config.method
+  if config.side.name == 'losa':
+    return f'losa, rank {config.side.rank}, {config.side.residual} residual'
+  return config.side.name
+
+
+def finish(
+    config, built, folder, params, tested, facts, **values
+) -> dict[str, Any]:
+  """Writes side.safetensors and result.json, prints the final table."""
+  means = tested.means() if tested.count else {}
+  result = {
+      'test_accuracy': means.get('accuracy'),
+      'test_loss': means.get('loss'),
+      'test_examples': int(tested.count),
+      **values,
+      'steps': built.steps,
+      'train_examples': built.dataset.train.size,
+      'trainable_params': count(built.state.params),
+      'backbone_params': count(built.frozen),
+      **facts,
+      'peak_memory_bytes': peak_memory(),
+      'device': built.mesh.devices.flat[0].device_kind,
+      'devices': built.mesh.size,
+      'backbone': built.backbone.name,
+      'normalisation': {
+          'mean': built.backbone.mean, 'std': built.backbone.std},
+      'versions': versions(),
+      'config': workdir.flat(config),
+  }
+  result = json.loads(json.dumps(result))
+  if jax.process_index() == 0:
+    about = {
+        'side': dict(config.side), 'cls': built.backbone.cls,
+        'prefix': built.backbone.prefix, 'backbone': result['backbone'],
+        'image_size': built.backbone.image_size,
+        'normalisation': result['normalisation'],
+        'config': result['config'], 'versions': result['versions']}
+    export.save(
+        folder / 'side.safetensors', params, built.dataset.classes, about)
+    workdir.write_json(folder / 'result.json', result)
+    show_result(result, folder)
+  return result
+
+
+def finished(folder: epath.Path) -> dict[str, Any] | None:
+  """The result of a run that has ended, or None."""
+  path = folder / 'result.json'
+  return json.loads(path.read_text()) if path.exists() else None
+
+
+def show_result(result: dict[str, Any], folder: epath.Path) -> None:
+  """Prints the final table."""
+  rows = {}
+  if result['test_accuracy'] is not None:
+    rows['test accuracy'] = (
+        f'{result["test_accuracy"]:.2%} of {result["test_examples"]:,} images')
+  if result['val_accuracy'] is not None:
+    rows['val accuracy'] = (
+        f'{result["val_accuracy"]:.2%} at step {result["tested_step"]:,}, '
+        'the best, which was tested')
+  rows['trained'] = (
+      f'{result["trainable_params"]:,} parameters on '
+      f'{result["train_examples"]:,} images in {result["seconds"]:,.0f} s')
+  if result['images_per_second']:
+    rows['speed'] = f'{result["images_per_second"]:,.0f} images/s'
+  rows['peak memory'] = f'{result["peak_memory_bytes"] / 2**20:,.0f} MiB'
+  rows['in'] = f'{folder}: result.json, side.safetensors, metrics.jsonl'
+  Console().print(table('result', rows), highlight=False)

@@ -1,0 +1,52 @@
+"""Metrics to files: one JSON object a line, and TensorBoard events."""
+
+import json
+from typing import Any
+
+from etils import epath
+
+
+class Writer:
+  """Appends to `workdir`/metrics.jsonl and to TensorBoard events.
+
+  A run that goes on from `step` first drops what an earlier attempt wrote
+  after it, so the file reads as if nothing had been interrupted.
+  """
+
+  def __init__(self, workdir: epath.PathLike, step: int):
+    from tensorboardX import SummaryWriter  # Slow to import.
+    workdir = epath.Path(workdir)
+    self._path = workdir / 'metrics.jsonl'
+    kept = [
+        line for line in _lines(self._path) if json.loads(line)['step'] <= step]
+    self._path.write_text(''.join(line + '\n' for line in kept))
+    self._file = self._path.open('a')
+    self._events = SummaryWriter(
+        str(workdir / 'tensorboard'), purge_step=step + 1)
+
+  def write(self, step: int, values: dict[str, Any]) -> None:
+    """One line of `values` at `step`; the numbers also as TensorBoard scalars.
+    """
+    self._file.write(json.dumps({'step': step, **values}) + '\n')
+    self._file.flush()
+    for name, value in values.items():
+      self._events.add_scalar(name, value, step)
+
+  def close(self) -> None:
+    """Flushes and closes both."""
+    self._file.close()
+    self._events.close()
+
+
+def _lines(path) -> list[str]:
+  """The whole lines of a file; a killed run may have left half a line."""
+  if not path.exists():
+    return []
+  return [line for line in path.read_text().splitlines() if _is_json(line)]
+
+
+def _is_json(line: str) -> bool:
+  try:
+    return isinstance(json.loads(line), dict)
+  except ValueError:
+    return False
