@@ -1,0 +1,53 @@
+"""Packaging of lst."""
+
+import pathlib
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = '0.1.0'
+
+setuptools.setup(
+    name='lst',
+    version=VERSION,
+    description=(
+        'Adapts large frozen vision models with side networks, without '
+        'back-propagating through them.'),
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.11',
+    packages=setuptools.find_packages(include=['lst', 'lst.*']),
+    package_data={'lst.backbones': ['embedded/*']},
+    install_requires=[
+        'absl-py',
+        'array_record',
+        'etils[epath]',
+        'filelock',
+        'flax>=0.12',
+        'grain>=0.2.15',
+        'huggingface_hub',
+        # tensorflow-datasets reads array_record with it, undeclared.
+        'importlib_resources',
+        'jax>=0.10',
+        'jaxtyping',
+        'ml-collections',
+        'numpy',
+        'optax>=0.2.5',
+        'orbax-checkpoint>=0.11',
+        'pillow',
+        'rich',
+        'safetensors',
+        'scikit-learn',
+        'tensorboardX',
+        'tensorflow-datasets>=4.9.9',
+    ],
+    extras_require={
+        # To prepare a TFDS dataset that is not on disk yet.
+        'prepare': ['tensorflow-cpu'],
+        'test': ['beartype', 'pytest', 'ruff'],
+        # To pre-train the embedded backbone, draw plots, make golden files.
+        'experiments': ['matplotlib', 'threadpoolctl'],
+        'parity': ['timm', 'torch', 'transformers'],
+    },
+)
