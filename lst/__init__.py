@@ -4,4 +4,12 @@ from lst.features import Features, Norm
 from lst.side import Linear, LowRank, SideNetwork
 
 __version__ = '0.1.0'
-__all__ = ['Features', 'Linear', 'LowRank', 'Norm', 'SideNetwork']
+__all__ = ['Features', 'Linear', 'LowRank', 'Norm', 'SideNetwork', 'load']
+
+
+def __getattr__(name: str):
+  # `lst.load` reads files with packages that `import lst` need not wait for.
+  if name == 'load':
+    from lst.export import load
+    return load
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -13,6 +13,10 @@ from etils import epath
 from lst import data
 from lst.step import TrainState
 
+# Stands for the accuracy of a checkpoint that was not validated. Orbax warns of
+# a checkpoint without a metric, and any validated one is better than this.
+_NOT_VALIDATED = -1.0
+
 
 class Restored(NamedTuple):
   """A checkpoint read back.
@@ -36,14 +40,16 @@ def manager(workdir: epath.PathLike) -> ocp.CheckpointManager:
   policies = ocp.checkpoint_managers
   options = ocp.CheckpointManagerOptions(
       cleanup_tmp_directories=True,
+      # Without it Orbax neither writes metrics nor knows which is the best.
+      best_fn=_accuracy,
       preservation_policy=policies.AnyPreservationPolicy([
-          policies.LatestN(1),
-          policies.BestN(
-              get_metric_fn=lambda m: m['val_accuracy'], n=1,
-              keep_checkpoints_without_metrics=False),
-      ]))
+          policies.LatestN(1), policies.BestN(get_metric_fn=_accuracy, n=1)]))
   folder = epath.Path(workdir).resolve() / 'checkpoints'
   return ocp.CheckpointManager(folder, options=options)
+
+
+def _accuracy(metrics: dict[str, float]) -> float:
+  return metrics['val_accuracy']
 
 
 def save(
@@ -57,9 +63,9 @@ def save(
   if position.step in checkpoints.all_steps():
     return
   about = {'position': position._asdict(), 'seconds': seconds}
-  metrics = None if val_accuracy is None else {'val_accuracy': val_accuracy}
+  accuracy = _NOT_VALIDATED if val_accuracy is None else val_accuracy
   checkpoints.save(
-      position.step, metrics=metrics,
+      position.step, metrics={'val_accuracy': accuracy},
       args=ocp.args.Composite(
           state=ocp.args.StandardSave(state._asdict()),
           about=ocp.args.JsonSave(about)))
@@ -90,5 +96,5 @@ def restore(
 
 
 def best_step(checkpoints: ocp.CheckpointManager) -> int | None:
-  """Step of the checkpoint kept for its validation accuracy, if any."""
+  """Step of the highest validation accuracy, of equals the latest; or None."""
   return checkpoints.best_step()

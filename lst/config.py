@@ -4,6 +4,8 @@ A config file starts from `default()`, changes what it needs and returns it;
 see `configs/`. A field that is not here cannot be set.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 
@@ -24,6 +26,29 @@ def default() -> ConfigDict:
   config.train = _train()
   config.lock()
   return config
+
+
+def flat(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
+  """{'optimizer.lr': 0.001, ...} of a config."""
+  out = {}
+  for name in sorted(config):
+    value = config[name]
+    if isinstance(value, ConfigDict):
+      out.update(flat(value, f'{prefix}{name}.'))
+    else:
+      out[prefix + name] = value
+  return out
+
+
+def check(config: ConfigDict) -> None:
+  """Raises ValueError unless `config` has the fields of `default()`, no other.
+  """
+  known, there = flat(default()), flat(config)
+  wrong = sorted(known.keys() ^ there.keys())
+  if wrong:
+    raise ValueError(
+        f'the config {"lacks" if wrong[0] in known else "has an unknown field"}'
+        f' {wrong[0]}: start from lst.config.default() and only change values')
 
 
 def _data() -> ConfigDict:

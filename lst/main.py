@@ -1,8 +1,6 @@
 """`python -m lst.main --config=FILE [--workdir=DIR] [--config.a.b=value]`."""
 
-import difflib
 import pathlib
-import re
 import sys
 
 from absl import app, flags, logging
@@ -15,31 +13,20 @@ _WORKDIR = flags.DEFINE_string(
     'workdir', None,
     'Folder of the run; by default runs/<name of the config file>. The same '
     'command again goes on where the run stopped.')
-flags.mark_flag_as_required('config')
 
 # What a person can mend is told in words, without a trace.
 STOPPED, USAGE, INTERRUPTED = 1, 2, 130
 
 
 def _parse(argv: list[str]) -> list[str]:
-  """Parses the flags; a field that is not there is answered with the nearest.
-  """
+  from lst import config, usage
   try:
-    return app.parse_flags_with_usage(argv)
-  except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-    sys.exit(_say(f'config: {_nearest(str(error.args[0]), argv)}', USAGE))
-
-
-def _nearest(message: str, argv: list[str]) -> str:
-  from lst import config, workdir
-  known = list(workdir.flat(config.default()))
-  for argument in argv:
-    match = re.match(r'--?config\.([\w.]+)', argument)
-    if match and match[1] not in known:
-      near = difflib.get_close_matches(match[1], known, 1, 0.4)
-      hint = f'; did you mean config.{near[0]}?' if near else ''
-      return f'there is no field config.{match[1]}{hint}'
-  return message
+    rest = flags.FLAGS(argv)
+    config.check(_CONFIG.value)
+  except Exception as error:
+    # Whatever a config file may raise.
+    sys.exit(_say(usage.explained(error, argv), USAGE))
+  return rest
 
 
 def _say(message: str, code: int) -> int:

@@ -29,12 +29,9 @@ def build(
   Raises:
     ValueError: a field outside its range.
   """
-  for field in ('lr', 'accumulate'):
-    if not config[field] > 0:
-      raise ValueError(
-          f'config.optimizer.{field}={config[field]} has to be above 0')
+  _check(config, steps)
   every = config.accumulate
-  rate = schedule(config, max(steps // every, 1), steps_per_epoch / every)
+  rate = schedule(config, steps // every, steps_per_epoch / every)
   chain = []
   if config.clip_norm:
     chain.append(optax.clip_by_global_norm(config.clip_norm))
@@ -44,3 +41,22 @@ def build(
   if every > 1:
     optimizer = optax.MultiSteps(optimizer, every).gradient_transformation()
   return optimizer
+
+
+def _check(config, steps: int) -> None:
+  good = {
+      'lr': (config.lr > 0, 'above 0'),
+      'warmup_epochs': (config.warmup_epochs >= 0, '0 or more'),
+      'weight_decay': (config.weight_decay >= 0, '0 or more'),
+      'b1': (0 <= config.b1 < 1, 'from 0 to below 1'),
+      'b2': (0 <= config.b2 < 1, 'from 0 to below 1'),
+      'clip_norm': (config.clip_norm >= 0, '0 (not clipped) or more'),
+      'accumulate': (
+          1 <= config.accumulate <= steps, f'from 1 to the {steps} steps there '
+          'are'),
+      'label_smoothing': (0 <= config.label_smoothing < 1, 'from 0 to below 1'),
+  }
+  for field, (holds, range_) in good.items():
+    if not holds:
+      raise ValueError(
+          f'config.optimizer.{field}={config[field]} has to be {range_}')

@@ -11,6 +11,7 @@ import numpy as np
 from etils import epath
 from rich.console import Console
 
+from lst import config as config_lib
 from lst import export, sharding, workdir
 from lst.screen import table
 
@@ -130,7 +131,7 @@ def finish(
       'normalisation': {
           'mean': built.backbone.mean, 'std': built.backbone.std},
       'versions': versions(),
-      'config': workdir.flat(config),
+      'config': config_lib.flat(config),
   }
   result = json.loads(json.dumps(result))
   if jax.process_index() == 0:

@@ -6,16 +6,17 @@ from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    MofNCompleteColumn,
     Progress,
-    SpinnerColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 # Seconds between plain lines where the output is no terminal.
 QUIET = 10.0
+# How metrics are called beside a bar; the others are not shown there.
+SHORT = {'train_loss': 'loss', 'train_accuracy': 'acc', 'val_accuracy': 'val'}
 
 
 def table(title: str, rows: dict[str, str]) -> Table:
@@ -35,7 +36,7 @@ class Screen:
 
   Args:
     steps: of the whole run.
-    start: step to begin at.
+    start: steps taken by an earlier attempt.
     batch_size: examples in a step, for the rate.
     console: of rich; default: the standard output.
   """
@@ -45,13 +46,18 @@ class Screen:
       console: Console | None = None):
     self._console = console or Console()
     self._steps, self._batch_size = steps, batch_size
-    self._start, self._step, self._warm = start, start, False
+    self._start, self._step, self._epoch, self._values = start, start, 0.0, {}
     self._began = self._spoke = time.monotonic()
+    # Of training alone: when the last step ended, how many, in what time.
+    self._tick, self._timed, self._seconds = None, 0, 0.0
+    self._said = True
     self._bar = Progress(
-        SpinnerColumn(), TextColumn('epoch {task.fields[epoch]:.0f}'),
-        BarColumn(bar_width=24), TextColumn('{task.completed}/{task.total}'),
-        TextColumn('{task.fields[text]}'), TimeElapsedColumn(),
-        TextColumn('left'), TimeRemainingColumn(), console=self._console)
+        TextColumn('epoch {task.fields[epoch]:.0f}'),
+        BarColumn(None, table_column=Column(ratio=1, min_width=4)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TextColumn('{task.fields[text]}', table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        TextColumn('left'), console=self._console, expand=True)
     self._task = self._bar.add_task(
         'train', total=steps, completed=start, epoch=0.0, text='')
     if self._console.is_terminal:
@@ -59,46 +65,59 @@ class Screen:
 
   def step(self, step: int) -> None:
     """Moves the bar."""
-    if not self._warm:
-      # What the first step waits for says nothing of the rate.
-      self._began, self._start, self._warm = time.monotonic(), step, True
-    self._step = step
+    now = time.monotonic()
+    # What the first step waits for says nothing of the rate.
+    if self._tick is not None:
+      self._timed += step - self._step
+      self._seconds += now - self._tick
+    self._tick, self._step = now, step
     self._bar.update(self._task, completed=step)
 
+  def go_on(self) -> None:
+    """What came since the last step, such as validation, is no training."""
+    self._tick = time.monotonic()
+
   @property
-  def rate(self) -> float:
-    """Training images a second since the first step."""
-    elapsed = max(time.monotonic() - self._began, 1e-9)
-    return (self._step - self._start) * self._batch_size / elapsed
+  def rate(self) -> float | None:
+    """Training images a second since the first step, or None if none was."""
+    if not self._timed:
+      return None
+    return self._timed * self._batch_size / max(self._seconds, 1e-9)
 
   def metrics(self, epoch: float, values: dict[str, float]) -> None:
     """Shows metrics: beside the bar, or as a line now and then."""
-    text = '  '.join(_shown(name, value) for name, value in values.items())
-    if self._step > self._start:
-      text += f'  {self.rate:,.0f} images/s'
+    self._epoch, self._said = epoch, False
+    self._values.update(values)
+    shown = {SHORT[k]: v for k, v in self._values.items() if k in SHORT}
+    rate = '' if self.rate is None else f'{self.rate:,.0f}/s'
+    text = ' '.join([*(_shown(*item) for item in shown.items()), rate])
     self._bar.update(self._task, epoch=epoch, text=text)
-    now = time.monotonic()
-    ends = self._step == self._steps
-    if self._console.is_terminal or now < self._spoke + QUIET and not ends:
-      return
-    self._spoke = now
-    left = (self._steps - self._step) * self._batch_size / max(self.rate, 1e-9)
-    tail = '' if ends or self._step == self._start else f'  {left:,.0f} s left'
-    self._console.print(
-        f'step {self._step}/{self._steps}  epoch {epoch:.1f}  {text}{tail}',
-        highlight=False, soft_wrap=True)
-
-  def say(self, *lines) -> None:
-    """Prints above the bar."""
-    for line in lines:
-      self._console.print(line, highlight=False)
+    if time.monotonic() >= self._spoke + QUIET and self._step < self._steps:
+      self._say()
 
   def close(self) -> None:
-    """Ends the bar."""
+    """Ends the bar; the last line of plain ones is said in any case."""
     self._bar.stop()
+    if not self._said:
+      self._say()
+
+  def _say(self) -> None:
+    """One plain line of the newest metrics."""
+    self._spoke, self._said = time.monotonic(), True
+    if self._console.is_terminal:
+      return
+    words = [f'step {self._step}/{self._steps}', f'epoch {self._epoch:.1f}']
+    words += [_shown(name.replace('_', ' '), value)
+              for name, value in self._values.items()]
+    if self.rate is not None:
+      words.append(f'{self.rate:,.0f} images/s')
+    taken, left = self._step - self._start, self._steps - self._step
+    if taken and left:
+      seconds = (time.monotonic() - self._began) / taken * left
+      words.append(f'{seconds:,.0f} s left')
+    self._console.print('  '.join(words), highlight=False, soft_wrap=True)
 
 
 def _shown(name: str, value: float) -> str:
-  if name.endswith('accuracy'):
-    return f'{name.replace("_", " ")} {value:.1%}'
-  return f'{name.replace("_", " ")} {value:.3f}'
+  whole = name in ('acc', 'val') or name.endswith('accuracy')
+  return f'{name} {value:.1%}' if whole else f'{name} {value:.3f}'

@@ -21,14 +21,14 @@ from lst import (
     step,
     workdir,
 )
+from lst import config as config_lib
 from lst import method as methods
 from lst.backbones import backbone as backbones
 from lst.screen import Screen
+from lst.window import NonFiniteError, Window
 from lst.writers import Writer
 
-
-class NonFiniteError(Exception):
-  """The loss or a parameter is not a finite number any more."""
+__all__ = ['Built', 'NonFiniteError', 'build', 'evaluation_steps', 'run']
 
 
 class Built(NamedTuple):
@@ -66,6 +66,7 @@ def run(config, folder: epath.PathLike) -> dict[str, Any]:
     NonFiniteError: the loss is no number any more.
     ValueError, OSError: a field of the config, or a file, is wrong.
   """
+  config_lib.check(config)
   folder = epath.Path(folder)
   with workdir.locked(folder):
     workdir.check_config(folder, config)
@@ -77,35 +78,24 @@ def run(config, folder: epath.PathLike) -> dict[str, Any]:
 
 
 def build(config) -> Built:
-  """Makes every part that `config` names, and compiles nothing yet."""
+  """Makes every part that `config` names; compiles no step yet."""
   mesh = sharding.make_mesh()
-  sharding.check_batch(
-      config.train.batch_size, mesh, 'config.train.batch_size')
-  sharding.check_batch(
-      config.train.eval_batch_size, mesh, 'config.train.eval_batch_size')
+  _check(config.train, mesh)
   dataset = data.build(config.data)
   backbone = backbones.build(config.backbone)
   method = methods.build(config, backbone, len(dataset.classes))
   steps_per_epoch = dataset.train.size / config.train.batch_size
   steps = math.ceil(config.train.epochs * steps_per_epoch)
-  if steps < 1:
-    raise ValueError(f'config.train.epochs={config.train.epochs} is no step')
   update = optimizer.build(config.optimizer, steps, steps_per_epoch)
   loss = functools.partial(
       losses.cross_entropy, smoothing=config.optimizer.label_smoothing)
 
   everywhere = sharding.replicated(mesh)
   frozen = jax.device_put(backbone.frozen, everywhere)
-  key = jax.random.key(config.seed)
-
-  def init(key, frozen, image):
-    params = method.init(key, frozen, image)
-    return step.TrainState(np.int32(0), params, update.init(params))
-
-  image = jax.ShapeDtypeStruct((1, *backbone.image_size, 3), np.uint8)
-  state = jax.jit(
-      functools.partial(init, image=image), out_shardings=everywhere
-  )(key, frozen)
+  init = functools.partial(
+      _init, method=method, optimizer=update, image_size=backbone.image_size)
+  state = jax.jit(init, out_shardings=everywhere)(
+      jax.random.key(config.seed), frozen)
   train_step = jax.jit(
       functools.partial(
           step.train_step, predict=method.predict, loss=loss,
@@ -118,6 +108,29 @@ def build(config) -> Built:
   return Built(
       mesh, dataset, backbone._replace(frozen=None), method, frozen, state,
       train_step, eval_step, steps, steps_per_epoch)
+
+
+def _check(config, mesh) -> None:
+  for field in ('batch_size', 'eval_batch_size', 'log_steps'):
+    if config[field] < 1:
+      raise ValueError(
+          f'config.train.{field}={config[field]} has to be at least 1')
+  for field in ('epochs', 'eval_epochs'):
+    if not 0 < config[field] < math.inf:
+      raise ValueError(
+          f'config.train.{field}={config[field]} has to be above 0')
+  if config.checkpoint_steps < 0:
+    raise ValueError(
+        f'config.train.checkpoint_steps={config.checkpoint_steps} has to be 0 '
+        '(only with validation) or more')
+  for field in ('batch_size', 'eval_batch_size'):
+    sharding.check_batch(config[field], mesh, f'config.train.{field}')
+
+
+def _init(key, frozen, method, optimizer, image_size) -> step.TrainState:
+  image = jax.ShapeDtypeStruct((1, *image_size, 3), np.uint8)
+  params = method.init(key, frozen, image)
+  return step.TrainState(np.int32(0), params, optimizer.init(params))
 
 
 def _run(config, folder: epath.Path) -> dict[str, Any]:
@@ -158,6 +171,7 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
       dataset.train, batch_size=config.train.batch_size, seed=config.seed,
       start_step=first, cache_bytes=config.data.cache_bytes, **reading)
 
+  workdir.claim(folder, config)
   writer = Writer(folder, first)
   screen = Screen(built.steps, first, config.train.batch_size)
   window = Window(config, built, folder, writer, screen)
@@ -172,9 +186,10 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
           and now % config.train.checkpoint_steps == 0)
       # Reads the metrics of the step before: the device is busy meanwhile.
       window.push(now, sums, saves or now % config.train.log_steps == 0)
-      screen.step(now)
       if saves:
         window.settle()
+      screen.step(now)
+      if saves:
         window.check_params(now, state.params)
         accuracy = None
         if evaluates and val:
@@ -182,6 +197,7 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
         checkpoint.save(
             checkpoints, state, position(step=now),
             time.monotonic() - started, accuracy)
+        screen.go_on()
   finally:
     screen.close()
     batches.close()
@@ -199,7 +215,7 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
   return report.finish(
       config, built, folder, params, tested, facts, val_accuracy=val_accuracy,
       tested_step=chosen or built.steps,
-      images_per_second=screen.rate if first < built.steps else None,
+      images_per_second=screen.rate,
       seconds=time.monotonic() - started)
 
 
@@ -208,65 +224,6 @@ def evaluation_steps(
 ) -> frozenset[int]:
   """The steps after which to validate: every `eval_epochs`, and the last."""
   every = config.train.eval_epochs
-  if not every > 0:
-    raise ValueError(f'config.train.eval_epochs={every} has to be above 0')
   count = math.floor(steps / (every * steps_per_epoch))
   inner = (math.ceil(k * every * steps_per_epoch) for k in range(1, count + 1))
   return frozenset([*(s for s in inner if s < steps), steps])
-
-
-class Window:
-  """Sums the metrics of some steps, one step late, and writes their means."""
-
-  def __init__(self, config, built: Built, folder, writer, screen):
-    self._config, self._built, self._folder = config, built, folder
-    self._writer, self._screen = writer, screen
-    self._total, self._pending = metrics.Sums(), None
-
-  def push(self, now: int, sums: metrics.Sums, ends: bool) -> None:
-    """Takes the sums of step `now`; reads those of the step before."""
-    before, self._pending = self._pending, (now, sums, ends)
-    self._read(before)
-
-  def settle(self) -> None:
-    """Reads what is still out."""
-    before, self._pending = self._pending, None
-    self._read(before)
-
-  def _read(self, pending) -> None:
-    if pending is None:
-      return
-    now, sums, ends = pending
-    sums = sums.on_host()
-    if not np.isfinite(sums.loss):
-      self._stop(now, f'the loss is {float(sums.loss / sums.count)}')
-    self._total += sums
-    if ends:
-      means = {f'train_{k}': v for k, v in self._total.means().items()}
-      self._total = metrics.Sums()
-      self._write(now, means)
-
-  def validated(self, now: int, sums: metrics.Sums) -> float:
-    """Writes validation metrics and returns the accuracy."""
-    means = {f'val_{k}': v for k, v in sums.means().items()}
-    self._write(now, means)
-    return means['val_accuracy']
-
-  def check_params(self, now: int, params) -> None:
-    """Raises NonFiniteError before bad parameters reach a checkpoint."""
-    for path, leaf in jax.tree.leaves_with_path(jax.device_get(params)):
-      if not np.isfinite(leaf).all():
-        self._stop(now, f'{jax.tree_util.keystr(path)} is not finite')
-
-  def _write(self, now: int, values: dict[str, float]) -> None:
-    epoch = now / self._built.steps_per_epoch
-    self._writer.write(now, {'epoch': round(epoch, 4), **values})
-    self._screen.metrics(epoch, values)
-
-  def _stop(self, now: int, what: str) -> None:
-    raise NonFiniteError(
-        f'{what} at step {now} (epoch {now / self._built.steps_per_epoch:.1f})'
-        f': lower config.optimizer.lr (now {self._config.optimizer.lr}), '
-        'lengthen config.optimizer.warmup_epochs or set '
-        'config.optimizer.clip_norm=1. The last good checkpoint is kept in '
-        f'{self._folder}/checkpoints; start again in another --workdir.')

@@ -11,21 +11,13 @@ import filelock
 from etils import epath
 from ml_collections import ConfigDict
 
+from lst.config import flat
+
+CONFIG = 'config.json'
+
 
 class WorkdirError(Exception):
   """The folder is in use, or belongs to another run."""
-
-
-def flat(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
-  """{'optimizer.lr': 0.001, ...} of a config."""
-  out = {}
-  for name in sorted(config):
-    value = config[name]
-    if isinstance(value, ConfigDict):
-      out.update(flat(value, f'{prefix}{name}.'))
-    else:
-      out[prefix + name] = value
-  return out
 
 
 @contextlib.contextmanager
@@ -57,16 +49,15 @@ def locked(workdir: epath.PathLike) -> Iterator[None]:
 
 
 def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
-  """Writes the config of a new run, or compares it with that of the old one.
+  """Compares the config with that of the run in the folder, if there is one.
 
   Raises:
     WorkdirError: the folder holds a run of another config; lists each field.
   """
-  path = epath.Path(workdir) / 'config.json'
-  now = json.loads(json.dumps(flat(config)))
+  path = epath.Path(workdir) / CONFIG
   if not path.exists():
-    write_json(path, now)
     return
+  now = json.loads(json.dumps(flat(config)))
   try:
     was = json.loads(path.read_text())
   except ValueError as error:
@@ -82,6 +73,11 @@ def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
   raise WorkdirError(
       f'{path.parent} holds a run of another config (- there, + now):\n'
       f'{changed}\nGo on with the old config or choose another --workdir.')
+
+
+def claim(workdir: epath.PathLike, config: ConfigDict) -> None:
+  """Makes the folder this config's. Only once it is known to be a good one."""
+  write_json(epath.Path(workdir) / CONFIG, flat(config))
 
 
 def write_json(path: epath.PathLike, content: Any) -> None:
