@@ -1,0 +1,235 @@
+"""What every entry of the tables of methods and side networks has to keep."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lst import checkpoint, data, losses, method, report, sharding, step, train
+from lst.method import METHODS
+from lst.side import SIDES
+from tests import tiny
+
+D, N, L, C = tiny.VIT.width, tiny.TOKENS, tiny.VIT.depth, tiny.CLASSES
+RANK = 4
+
+# Trainable parameters of each; a new entry has to declare its own.
+COUNTS = {
+    # Channel mixers 0 and 2, token mixer 1, a gain each, and the head.
+    'side-losa': 2 * 2 * D * RANK + 2 * N * RANK + L + (D + 1) * C,
+    'side-linear': (D + 1) * C,
+}
+
+
+class Case(NamedTuple):
+  """One entry of the tables, built on 8 devices and on one."""
+
+  name: str
+  config: object
+  eight: train.Built
+  one: train.Built
+
+
+@pytest.fixture(scope='module', params=tiny.CASES, ids=tiny.case_id)
+def case(request, weights):
+  config = tiny.config(weights, request.param)
+  eight = train.build(config)
+  with pytest.MonkeyPatch.context() as patch:
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    patch.setattr(sharding, 'make_mesh', lambda: mesh)
+    one = train.build(config)
+  assert (eight.mesh.size, one.mesh.size) == (8, 1)
+  return Case(tiny.case_id(request.param), config, eight, one)
+
+
+def steps(built, batch, count, state=None):
+  """The state and the last sums after `count` steps on one batch."""
+  state = built.state if state is None else state
+  placed = sharding.put_batch(batch, built.mesh)
+  for _ in range(count):
+    state, sums = built.train_step(state, built.frozen, placed)
+  return state, sums
+
+
+def scrambled(built):
+  """The state with random parameters: zeros would hide mistakes."""
+  params = tiny.random_like(jax.device_get(built.state.params))
+  params = jax.device_put(params, sharding.replicated(built.mesh))
+  return built.state._replace(params=params)
+
+
+def assert_same_bits(ours, theirs):
+  assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+  for (path, a), b in zip(
+      jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.dtype == b.dtype
+    assert a.tobytes() == b.tobytes(), jax.tree_util.keystr(path)
+
+
+def assert_close(ours, theirs, atol):
+  for (path, a), b in zip(
+      jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
+    np.testing.assert_allclose(
+        a, b, rtol=1e-5, atol=atol, err_msg=jax.tree_util.keystr(path))
+
+
+def test_every_entry_of_the_tables_is_a_case():
+  names = {tiny.case_id(c) for c in tiny.CASES}
+  assert names == {f'side-{s}' for s in SIDES} | set(METHODS) - {'side'}
+
+
+def test_logits_start_at_zero(case, batch):
+  built = case.one
+  logits = jax.jit(built.method.predict)(
+      built.state.params, built.frozen, batch.image)
+  assert logits.shape == (tiny.EXAMPLES, C) and logits.dtype == jnp.float32
+  np.testing.assert_array_equal(logits, 0.0)
+
+
+@pytest.mark.parametrize('pool', ['cls', 'mean', 'patches'])
+@pytest.mark.parametrize('entry', tiny.CASES, ids=tiny.case_id)
+def test_starts_as_the_plain_backbone(entry, pool, weights, backbone, batch):
+  """With as many classes as channels, an identity head shows what it reads."""
+  config = tiny.config(weights, entry, pool=pool)
+  adapted, images = method.build(config, backbone, D), jnp.asarray(batch.image)
+  params = adapted.init(jax.random.key(0), backbone.frozen, images)
+  params['head'] = {'kernel': jnp.eye(D), 'bias': jnp.zeros(D)}
+  shown = adapted.predict(params, backbone.frozen, images)
+
+  x = np.asarray(backbone.apply(backbone.frozen, images), np.float64)
+  x = (x - x.mean(-1, keepdims=True)) / np.sqrt(
+      x.var(-1, keepdims=True) + backbone.eps)
+  norm = backbone.frozen['norm']
+  x = x * np.asarray(norm['scale']) + np.asarray(norm['bias'])
+  rows = {'cls': slice(0, 1), 'mean': slice(None),
+          'patches': slice(backbone.prefix, None)}[pool]
+  np.testing.assert_allclose(shown, x[:, rows].mean(1), rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_is_compiled_twice(case, batch):
+  built = case.eight
+  state, _ = steps(built, batch, 3)
+  steps(built, tiny.batch(seed=1), 1, state)
+  assert built.train_step._cache_size() == 1
+  for seed in (0, 1):
+    placed = sharding.put_batch(tiny.batch(seed), built.mesh)
+    built.eval_step(built.state.params, built.frozen, placed)
+    built.eval_step(state.params, built.frozen, placed)
+  assert built.eval_step._cache_size() == 1
+  # The count does see another program: that of a larger batch.
+  larger = sharding.put_batch(tiny.batch(examples=16), built.mesh)
+  built.eval_step(state.params, built.frozen, larger)
+  assert built.eval_step._cache_size() == 2
+
+
+def test_eight_devices_give_what_one_gives(case, batch):
+  # Gradients, as one step of plain descent shows them: Adam would blow the
+  # rounding of the smallest up.
+  results = []
+  for built in (case.one, case.eight):
+    optimizer = optax.sgd(1.0)
+    state = scrambled(built)
+    state = state._replace(opt_state=optimizer.init(state.params))
+    descend = jax.jit(
+        lambda s, f, b, p=built.method.predict, o=optimizer: step.train_step(
+            s, f, b, predict=p, loss=losses.cross_entropy, optimizer=o))
+    placed = sharding.put_batch(batch, built.mesh)
+    after, sums = descend(state, built.frozen, placed)
+    scored = built.eval_step(state.params, built.frozen, placed)
+    results.append(jax.device_get((after.params, sums, scored)))
+    moved = jax.tree.map(
+        lambda a, b: float(jnp.abs(a - b).max()), after.params, state.params)
+    assert min(jax.tree.leaves(moved)) > 1e-6
+  assert_close(*results, atol=2e-5)
+
+
+def test_eight_devices_train_as_one_does(case, batch):
+  one, eight = (
+      jax.device_get(steps(built, batch, 3, scrambled(built)))
+      for built in (case.one, case.eight))
+  assert one[0].step == eight[0].step == 3
+  assert_close(one[0].params, eight[0].params, atol=1e-3)
+  assert_close(one[1], eight[1], atol=1e-3)
+
+
+def test_a_checkpoint_gives_back_the_same_state(case, batch, tmp_path):
+  built = case.eight
+  state, _ = steps(built, batch, 2)
+  checkpoints = checkpoint.manager(tmp_path)
+  position = data.Position(2, 0, 8, 100, 'train')
+  checkpoint.save(checkpoints, state, position, 1.5, 0.25)
+  checkpoints.wait_until_finished()
+  back = checkpoint.restore(checkpoints, 2, built.state)
+  checkpoints.close()
+  assert_same_bits(back.state, state)
+  assert (back.position, back.seconds) == (position, 1.5)
+  for a, b in zip(
+      jax.tree.leaves(back.state), jax.tree.leaves(state), strict=True):
+    assert a.sharding == b.sharding
+  # And it goes on as if nothing had happened; the start is another state.
+  assert_same_bits(
+      steps(built, batch, 1, back.state), steps(built, batch, 1, state))
+  with pytest.raises(AssertionError):
+    assert_same_bits(built.state, state)
+
+
+def test_as_many_parameters_as_declared(case):
+  assert case.name in COUNTS, f'declare the parameters of {case.name}'
+  assert report.count(case.one.state.params) == COUNTS[case.name]
+
+
+def test_every_parameter_has_a_gradient(case, batch):
+  built = case.one
+
+  def total(params, batch):
+    logits = built.method.predict(params, built.frozen, batch.image)
+    return losses.cross_entropy(logits, batch.label).sum()
+
+  grads = jax.jit(jax.grad(total))(scrambled(built).params, batch)
+  for path, g in jax.tree.leaves_with_path(grads):
+    assert np.abs(g).max() > 1e-6, jax.tree_util.keystr(path)
+
+
+def test_the_loss_falls(case, batch):
+  built = case.one
+  _, before = steps(built, batch, 1)
+  _, after = steps(built, batch, 30)
+  assert float(before.loss) == pytest.approx(
+      tiny.EXAMPLES * np.log(C), rel=1e-5)
+  assert float(after.loss) < 0.7 * float(before.loss)
+
+
+def test_padding_changes_nothing(case, batch):
+  built = case.one
+  optimizer = optax.sgd(1.0)
+  params = scrambled(built).params
+
+  @jax.jit
+  def descend(batch):
+    state = step.TrainState(jnp.int32(0), params, optimizer.init(params))
+    after, sums = step.train_step(
+        state, built.frozen, batch, predict=built.method.predict,
+        loss=losses.cross_entropy, optimizer=optimizer)
+    scored = step.eval_step(
+        params, built.frozen, batch, predict=built.method.predict,
+        loss=losses.cross_entropy)
+    return after.params, sums, scored
+
+  mask = np.float32([1] * 5 + [0] * 3)
+  other = tiny.batch(seed=9)
+  alone = jax.tree.map(lambda x: x[:5], batch)
+  zeros = jax.tree.map(lambda x: np.where(
+      mask.reshape(-1, *[1] * (x.ndim - 1)) > 0, x, 0).astype(x.dtype), batch)
+  noise = jax.tree.map(
+      lambda x, y: np.concatenate([x[:5], y[5:]]), batch, other)
+  expected = descend(alone)
+  assert float(expected[1].count) == 5
+  for padded in (zeros, noise):
+    assert_close(descend(padded._replace(mask=mask)), expected, atol=2e-5)
+  # Without the mask the same rows do change something.
+  with pytest.raises(AssertionError):
+    assert_close(descend(noise), expected, atol=2e-5)

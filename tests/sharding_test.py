@@ -1,0 +1,143 @@
+"""Three decisions: the mesh, the state, the batch; and what they cost."""
+
+import functools
+import math
+import re
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from lst import losses, sharding, step, train
+from lst.method import Method
+from tests import tiny
+
+COLLECTIVES = (
+    'all-reduce', 'all-gather', 'all-to-all', 'reduce-scatter',
+    'collective-permute', 'collective-broadcast', 'ragged-all-to-all')
+
+
+@pytest.fixture(scope='module')
+def built(weights):
+  return train.build(tiny.config(weights))
+
+
+def collectives(text: str) -> list[tuple[str, int]]:
+  """(kind, elements) of every array that a compiled program communicates."""
+  kinds = '|'.join(COLLECTIVES)
+  found = []
+  for line in text.splitlines():
+    match = re.search(rf'= (.*?) ({kinds})(-start)?\(', line)
+    if match:
+      shapes = re.findall(r'\w+\[([\d,]*)\]', match[1])
+      found += [
+          (match[2], math.prod(int(n) for n in s.split(',') if n))
+          for s in shapes]
+  return found
+
+
+def text_of(built, batch, params, predict):
+  """The compiled step on 8 devices that trains `params` of `predict`."""
+  optimizer = optax.adamw(1e-3)
+  everywhere = sharding.replicated(built.mesh)
+  state = step.TrainState(np.int32(0), params, optimizer.init(params))
+  train_step = jax.jit(
+      functools.partial(
+          step.train_step, predict=predict, loss=losses.cross_entropy,
+          optimizer=optimizer),
+      out_shardings=everywhere)
+  placed = sharding.put_batch(batch, built.mesh)
+  state = jax.device_put(state, everywhere)
+  return train_step.lower(state, built.frozen, placed).compile().as_text()
+
+
+def test_the_mesh_is_every_device_on_one_axis():
+  mesh = sharding.make_mesh()
+  assert dict(mesh.shape) == {'data': 8}
+  assert list(mesh.devices) == jax.devices()
+
+
+def test_each_device_gets_its_own_rows_and_no_others(batch):
+  mesh = sharding.make_mesh()
+  batch = tiny.batch(examples=16)
+  placed = sharding.put_batch(batch, mesh)
+  for whole, array in zip(batch, placed, strict=True):
+    assert array.shape == whole.shape and array.dtype == whole.dtype
+    shards = array.addressable_shards
+    assert [s.device for s in shards] == list(mesh.devices)
+    for i, shard in enumerate(shards):
+      assert shard.data.devices() == {mesh.devices[i]}
+      np.testing.assert_array_equal(shard.data, whole[2 * i:2 * i + 2])
+
+
+def test_frozen_and_state_are_whole_on_every_device(built, batch):
+  placed = sharding.put_batch(batch, built.mesh)
+  after, sums = built.train_step(built.state, built.frozen, placed)
+  scored = built.eval_step(after.params, built.frozen, placed)
+  for tree in (built.frozen, built.state, after, sums, scored):
+    for leaf in jax.tree.leaves(tree):
+      assert leaf.sharding.is_fully_replicated
+      assert len(leaf.sharding.device_set) == 8
+  # A batch is not: the check can tell.
+  assert not placed.image.sharding.is_fully_replicated
+
+
+@pytest.mark.parametrize('field', ['batch_size', 'eval_batch_size'])
+def test_a_batch_that_does_not_divide_names_its_field(field, weights):
+  config = tiny.config(weights)
+  config.train[field] = 12
+  with pytest.raises(
+      ValueError, match=rf'config\.train\.{field}=12 .* 8 devices.*multiple'):
+    train.build(config)
+  config.train[field] = 24
+  train.build(config)
+
+
+def kernel_sizes(frozen) -> list[int]:
+  return [leaf.size for path, leaf in jax.tree.leaves_with_path(frozen)
+          if path[-1].key == 'kernel']
+
+
+@pytest.mark.parametrize('entry', tiny.SIDE_CASES, ids=tiny.case_id)
+def test_only_side_gradients_and_metrics_are_communicated(
+    entry, weights, batch):
+  built = train.build(tiny.config(weights, entry))
+  placed = sharding.put_batch(batch, built.mesh)
+  text = built.train_step.lower(
+      built.state, built.frozen, placed).compile().as_text()
+  found = collectives(text)
+  assert {kind for kind, _ in found} == {'all-reduce'}
+  leaves = [p.size for p in jax.tree.leaves(built.state.params)]
+  largest = max(size for _, size in found)
+  assert largest <= max(leaves)
+  # A weight that acts twice is communicated for each use, and then added up.
+  assert sum(size for _, size in found) <= 2 * sum(leaves) + 8
+  # So nothing is as large as a kernel of the backbone, or as one image's state.
+  assert largest < min(kernel_sizes(built.frozen))
+  assert largest < tiny.TOKENS * tiny.VIT.width
+
+
+def test_the_check_sees_what_is_communicated(built, batch):
+  """Training the backbone sends tensors of its size; sharding it gathers."""
+  def whole(params, frozen, images):
+    del frozen
+    x = built.backbone.apply(params['backbone'], images)
+    return x.mean(1) @ params['head']
+
+  full = Method(None, whole)
+  params = {'backbone': built.frozen,
+            'head': np.ones((tiny.VIT.width, tiny.CLASSES), np.float32)}
+  found = collectives(text_of(built, batch, params, full.predict))
+  kernels = kernel_sizes(built.frozen)
+  assert len(kernels) == 4 * tiny.VIT.depth + 1
+  assert sum(size for _, size in found) >= sum(kernels)
+  assert max(size for _, size in found) >= min(kernels)
+
+  rows = sharding.batched(built.mesh)
+  split = built._replace(frozen=jax.tree.map(
+      lambda x: jax.device_put(x, rows) if x.shape[0] % 8 == 0 else x,
+      built.frozen))
+  found = collectives(text_of(
+      split, batch, built.state.params, built.method.predict))
+  assert {kind for kind, _ in found} > {'all-reduce'}
