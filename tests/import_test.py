@@ -49,14 +49,11 @@ def test_the_check_sees_devices_and_modules():
 def test_public_names_are_documented(name):
   """With a docstring of their own, not one that a class made of its fields."""
   doc = getattr(lst, name).__doc__
-  assert doc and doc.endswith(('.', '\n', ')', '  '))
-  assert not doc.startswith(f'{name}(')
+  assert doc and not doc.startswith(f'{name}(')
 
 
-def test_every_name_is_listed():
-  listed = lst.__all__
-  assert listed == sorted(listed)
-  with pytest.raises(AttributeError):
-    lst.nothing_of_this_name  # noqa: B018
-  for name in listed:
+def test_public_names_are_sorted_and_there():
+  assert lst.__all__ == sorted(lst.__all__)
+  assert {'Features', 'LowRank', 'SideNetwork'} <= set(lst.__all__)
+  for name in lst.__all__:
     assert hasattr(lst, name)

@@ -140,9 +140,10 @@ def _full_width_writes(residual, n=61, d=97):
   written = []
   for line in text.splitlines():
     match = re.search(r'= \w+\[([\d,]+)\]\S* (\w[\w-]*)\(', line)
-    if match and match[2] not in ('parameter', 'bitcast', 'get-tuple-element'):
-      if math.prod(int(x) for x in match[1].split(',')) >= size:
-        written.append(line.strip())
+    if not match or match[2] in ('parameter', 'bitcast', 'get-tuple-element'):
+      continue
+    if math.prod(int(x) for x in match[1].split(',')) >= size:
+      written.append(line.strip())
   return written
 
 
