@@ -43,9 +43,17 @@ def manager(workdir: epath.PathLike) -> ocp.CheckpointManager:
       # Without it Orbax neither writes metrics nor knows which is the best.
       best_fn=_accuracy,
       preservation_policy=policies.AnyPreservationPolicy([
-          policies.LatestN(1), policies.BestN(get_metric_fn=_accuracy, n=1)]))
+          policies.LatestN(1),
+          # A kill while an old one is removed may leave it without metrics.
+          policies.BestN(
+              get_metric_fn=_accuracy, n=1,
+              keep_checkpoints_without_metrics=False)]))
   folder = epath.Path(workdir).resolve() / 'checkpoints'
-  return ocp.CheckpointManager(folder, options=options)
+  handlers = {
+      'state': ocp.StandardCheckpointHandler(),
+      'about': ocp.JsonCheckpointHandler()}
+  return ocp.CheckpointManager(
+      folder, options=options, item_handlers=handlers)
 
 
 def _accuracy(metrics: dict[str, float]) -> float:
@@ -77,22 +85,42 @@ def restore(
   """Reads the checkpoint of `step` to the shapes and devices of `template`.
 
   Raises:
-    ValueError: it was written by a run with other parameters.
+    ValueError: it was written by a run with other parameters; lists them.
   """
+  _check_shapes(checkpoints, step, template)
   abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template._asdict())
-  try:
-    read = checkpoints.restore(
-        step, args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract),
-            about=ocp.args.JsonRestore()))
-  except (KeyError, TypeError, ValueError) as error:
-    raise ValueError(
-        f'{checkpoints.directory}/{step} does not hold the state of this '
-        f'config: {error}\nStart in a new --workdir, or restore the config '
-        'this one was started with.') from error
+  read = checkpoints.restore(
+      step, args=ocp.args.Composite(
+          state=ocp.args.StandardRestore(abstract),
+          about=ocp.args.JsonRestore()))
   return Restored(
       TrainState(**read.state), data.Position(**read.about['position']),
       read.about['seconds'])
+
+
+def _check_shapes(checkpoints, step, template) -> None:
+  """Looks before anything is read: a failed read leaves threads behind."""
+  saved = _shapes(checkpoints.item_metadata(step)['state'].tree)
+  now = _shapes(template._asdict())
+  names = sorted(
+      (name for name in saved.keys() | now.keys()
+       if saved.get(name) != now.get(name)),
+      key=lambda name: (not name.startswith('params'), name))
+  differing = [
+      f'\n  {name}: {saved.get(name, "none")} there, {now.get(name, "none")} '
+      'now' for name in names]
+  if differing:
+    raise ValueError(
+        f'{checkpoints.directory}/{step} does not hold the state of this '
+        f'config:{"".join(differing[:10])}\n({len(differing)} differ) Start in '
+        'a new --workdir, or restore the config this one was started with.')
+
+
+def _shapes(tree) -> dict[str, tuple[int, ...]]:
+  leaves = jax.tree.leaves_with_path(tree)
+  return {
+      jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
+      for path, leaf in leaves}
 
 
 def best_step(checkpoints: ocp.CheckpointManager) -> int | None:

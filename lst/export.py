@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import flax.traverse_util
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -47,7 +48,8 @@ def save(
     about: JSON-able; has to hold 'side' (the config), 'cls' and 'prefix'.
   """
   flat = flax.traverse_util.flatten_dict(jax.device_get(params), sep='/')
-  flat = {name: np.ascontiguousarray(x) for name, x in flat.items()}
+  # `np.ascontiguousarray` would make a vector of a scalar.
+  flat = {name: np.array(x, order='C') for name, x in flat.items()}
   metadata = {
       'format': FORMAT, 'about': json.dumps(about),
       'classes': json.dumps(list(classes))}
@@ -71,6 +73,8 @@ def load(path: str | os.PathLike) -> Adapted:
   path = epath.Path(path)
   if not path.exists():
     raise FileNotFoundError(f'{path}: no such file')
+  if path.is_dir():
+    raise ValueError(f'{path} is a folder: give the side.safetensors in it')
   try:
     content = path.read_bytes()
     flat = safetensors.numpy.load(content)
@@ -82,9 +86,15 @@ def load(path: str | os.PathLike) -> Adapted:
     raise ValueError(
         f'{path} is no side network: its format is '
         f'{metadata.get("format")!r}, not {FORMAT!r}')
-  about, classes = (json.loads(metadata[k]) for k in ('about', 'classes'))
-  config = config_lib.default().side
-  config.update(ConfigDict(about['side']))
-  network = side.build(config, len(classes), about['cls'], about['prefix'])
-  params = flax.traverse_util.unflatten_dict(flat, sep='/')
+  try:
+    about, classes = (json.loads(metadata[k]) for k in ('about', 'classes'))
+    config = config_lib.default().side
+    config.update(ConfigDict(about['side']))
+    network = side.build(config, len(classes), about['cls'], about['prefix'])
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+        f'{path} does not say what network it holds, or one of another version '
+        f'of lst: {error}') from error
+  params = flax.traverse_util.unflatten_dict(
+      {name: jnp.asarray(x) for name, x in flat.items()}, sep='/')
   return Adapted(network, params, tuple(classes), about)

@@ -97,9 +97,9 @@ class Screen:
 
   def close(self) -> None:
     """Ends the bar; the last line of plain ones is said in any case."""
-    self._bar.stop()
     if not self._said:
       self._say()
+    self._bar.stop()
 
   def _say(self) -> None:
     """One plain line of the newest metrics."""

@@ -2,7 +2,7 @@
 
 from lst.side.linear import Linear
 from lst.side.low_rank import LowRank
-from lst.side.network import SideNetwork
+from lst.side.network import NORMS, POOLS, SideNetwork
 
 
 def _low_rank(config) -> LowRank:
@@ -28,13 +28,18 @@ def build(config, classes: int, cls: bool, prefix: int) -> SideNetwork:
     prefix: number of CLS and register tokens.
 
   Raises:
-    ValueError: `config.name` or `config.pool` is not known, or the CLS token
-      is asked for where there is none.
+    ValueError: `config.name`, `config.pool` or `config.norm` is not known, or
+      the CLS token is asked for where there is none.
   """
   if config.name not in SIDES:
     raise ValueError(
         f'config.side.name={config.name!r} is no side network: choose one of '
         f'{", ".join(SIDES)}')
+  for field, known in (('pool', ('auto', *POOLS)), ('norm', NORMS)):
+    if config[field] not in known:
+      raise ValueError(
+          f'config.side.{field}={config[field]!r} is none of '
+          f'{", ".join(known)}')
   pool = config.pool
   if pool == 'auto':
     pool = 'cls' if cls else 'mean'
