@@ -13,8 +13,10 @@ from lst import config as config_lib
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = {p.relative_to(ROOT).as_posix(): p.read_text()
            for p in sorted((ROOT / 'lst').rglob('*.py'))}
+# Without the empty file that makes the folder a package.
 EXPERIMENTS = {p.relative_to(ROOT).as_posix(): p.read_text()
-               for p in sorted((ROOT / 'experiments').rglob('*.py'))}
+               for p in sorted((ROOT / 'experiments').rglob('*.py'))
+               if p.stat().st_size}
 CONFIGS = sorted((ROOT / 'configs').rglob('*.py'))
 
 FILE_LINES, FUNCTION_LINES, RUN_LINES, CONFIG_LINES = 250, 40, 150, 40
