@@ -52,7 +52,7 @@ def test_defaults_of_the_side_are_those_of_the_classes():
   defaults = {
       name: p.default for name, p in inspect.signature(LowRank).parameters
       .items() if p.default is not inspect.Parameter.empty}
-  shared = fields.keys() & defaults.keys() - {'name'}
+  shared = (set(fields) & set(defaults)) - {'name'}
   assert len(shared) >= 7
   for name in shared:
     assert fields[name] == defaults[name], name

@@ -58,7 +58,8 @@ def get_config():
   return path
 
 
-def start(*arguments, stop='', reached='', cache='') -> subprocess.Popen:
+def start(
+    *arguments, stop='', reached='', cache='', cwd=ROOT) -> subprocess.Popen:
   """`python -m lst.main` with these arguments, in a process of its own.
 
   Processes of one `cache` folder share what they compile.
@@ -67,7 +68,7 @@ def start(*arguments, stop='', reached='', cache='') -> subprocess.Popen:
       'JAX_COMPILATION_CACHE_DIR': str(cache),
       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'} if cache else {}
   return subprocess.Popen(
-      [sys.executable, '-m', 'lst.main', *map(str, arguments)], cwd=ROOT,
+      [sys.executable, '-m', 'lst.main', *map(str, arguments)], cwd=cwd,
       env={**os.environ, 'PYTHONPATH': str(ROOT), 'STOP': stop,
            'REACHED': str(reached), **shared},
       text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
