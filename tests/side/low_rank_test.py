@@ -1,6 +1,5 @@
 """`LowRank` against its full-width oracle: values, gradients, memory."""
 
-import itertools
 import math
 import re
 
@@ -35,12 +34,19 @@ def scramble(params, seed=1):
              zip(keys, leaves, strict=True)])
 
 
+FIELDS = ('residual', 'first', 'token_mixing', 'use_bias', 'tap_norm')
+# Every pair of values of two fields meets in one of these.
 OPTIONS = [
-    dict(residual=residual, first=first, token_mixing=mixing, use_bias=bias,
-         tap_norm=norm)
-    for residual, first, mixing, bias, norm in itertools.product(
-        ('running', 'figure'), ('channel', 'token'), (True, False),
-        (False, True), (False, True))
+    dict(zip(FIELDS, values, strict=True)) for values in (
+        ('running', 'channel', True, False, False),
+        ('running', 'channel', False, True, True),
+        ('running', 'token', True, True, False),
+        ('running', 'token', False, False, True),
+        ('figure', 'channel', True, True, True),
+        ('figure', 'channel', False, False, False),
+        ('figure', 'token', True, False, True),
+        ('figure', 'token', False, True, False),
+    )
 ]
 
 
