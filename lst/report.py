@@ -12,7 +12,7 @@ from etils import epath
 from rich.console import Console
 
 from lst import config as config_lib
-from lst import export, sharding, workdir
+from lst import data, export, sharding, workdir
 from lst.screen import table
 
 PACKAGES = (
@@ -53,14 +53,15 @@ def peak_memory() -> int:
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def compile_and_show(config, built, folder, first, batch):
+def compile_and_show(config, built, folder, first):
   """Compiles the training step and prints the banner.
 
   Returns:
     (the compiled step, {'flops_step_over_forward': ratio or None}).
   """
   console = Console()
-  batch = sharding.put_batch(batch, built.mesh)
+  batch = _batch_shapes(
+      config.train.batch_size, built.backbone.image_size, built.mesh)
   with console.status('compiling'):
     forward = jax.jit(built.backbone.apply).lower(
         built.frozen, batch.image).compile()
@@ -72,6 +73,16 @@ def compile_and_show(config, built, folder, first, batch):
     rows = _banner(config, built, folder, first, ratio)
     console.print(table('lst', rows), highlight=False)
   return train_step, {'flops_step_over_forward': ratio}
+
+
+def _batch_shapes(batch_size, image_size, mesh) -> data.Batch:
+  """A global batch as shapes, split over the devices as `put_batch` does."""
+  def shape(dtype, *rest):
+    return jax.ShapeDtypeStruct(
+        (batch_size, *rest), dtype, sharding=sharding.batched(mesh))
+
+  return data.Batch(
+      shape(np.uint8, *image_size, 3), shape(np.int32), shape(np.float32))
 
 
 def _banner(config, built, folder, first, ratio) -> dict[str, str]:

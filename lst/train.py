@@ -165,11 +165,7 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
       evaluate.evaluate, built.eval_step, frozen=frozen, mesh=mesh,
       batch_size=config.train.eval_batch_size, **reading)
   train_step, facts = report.compile_and_show(
-      config, built, folder, first, next(batches))
-  batches.close()
-  batches = data.train_batches(
-      dataset.train, batch_size=config.train.batch_size, seed=config.seed,
-      start_step=first, cache_bytes=config.data.cache_bytes, **reading)
+      config, built, folder, first)
 
   workdir.claim(folder, config)
   writer = Writer(folder, first)
