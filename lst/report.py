@@ -174,7 +174,8 @@ def show_result(result: dict[str, Any], folder: epath.Path) -> None:
   if result['val_accuracy'] is not None:
     rows['val accuracy'] = (
         f'{result["val_accuracy"]:.2%} at step {result["tested_step"]:,}, '
-        'the best, which was tested')
+        + ('the best, which was tested' if result['test_examples'] else
+           'the best'))
   rows['trained'] = (
       f'{result["trainable_params"]:,} parameters on '
       f'{result["train_examples"]:,} images in {result["seconds"]:,.0f} s')
