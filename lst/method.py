@@ -19,10 +19,15 @@ class Method(NamedTuple):
   Attributes:
     init: (key, frozen, inputs) -> params.
     predict: (params, frozen, inputs) -> logits (B, C) in f32.
+    extract: of a side method, (frozen, inputs) -> prepared `Features`.
+    readout: of a side method, (params, features) -> logits; `predict` is
+      `readout` on what `extract` gives.
   """
 
   init: Callable[[Array, Any, Any], Params]
   predict: Callable[[Params, Any, Any], Float[Array, 'b c']]
+  extract: Callable[[Any, Any], Features] | None = None
+  readout: Callable[[Params, Features], Float[Array, 'b c']] | None = None
 
 
 def beside(
@@ -33,18 +38,36 @@ def beside(
   Whatever makes the same `Features` can take the place of `extract`: a cache,
   a quantised backbone, another framework.
   """
+  def prepared(frozen, inputs):
+    features = network.prepare(extract(frozen, inputs))
+    # Nothing is fused over this line, so that features from a cache give the
+    # same bits as those made on the spot.
+    return features._replace(taps=jax.lax.optimization_barrier(features.taps))
+
   def init(key, frozen, inputs):
-    features = jax.eval_shape(extract, frozen, inputs)
+    features = jax.eval_shape(prepared, frozen, inputs)
     # Norm's eps is a number, not an array: no shape to trace for it.
-    return network.lazy_init(key, features)['params']
+    return network.lazy_init(key, features, method='readout')['params']
 
   def readout(params, features):
-    return network.apply({'params': params}, features)
+    return network.apply({'params': params}, features, method='readout')
 
   def predict(params, frozen, inputs):
-    return readout(params, extract(frozen, inputs))
+    return readout(params, prepared(frozen, inputs))
 
-  return Method(init, predict)
+  return Method(init, predict, prepared, readout)
+
+
+def on_features(method: Method) -> Callable[[Params, Any, Any], Array]:
+  """`predict` of a side method for inputs that are features already.
+
+  (params, norm, taps) -> logits: a batch from a cache holds the taps that
+  `extract` gave; their final norm (or None) is the same for all batches.
+  """
+  def predict(params, norm, taps):
+    return method.readout(params, Features(taps, norm))
+
+  return predict
 
 
 def _side(config, backbone: Backbone, classes: int) -> Method:

@@ -64,7 +64,7 @@ def compile_and_show(config, built, folder, first):
       config.train.batch_size, built.backbone.image_size, built.mesh)
   with console.status('compiling'):
     forward = jax.jit(built.backbone.apply).lower(
-        built.frozen, batch.image).compile()
+        built.frozen, batch.inputs).compile()
     train_step = built.train_step.lower(
         built.state, built.frozen, batch).compile()
   step_flops, forward_flops = flops(train_step), flops(forward)

@@ -40,13 +40,14 @@ def train_step(
   Args:
     state: the state so far.
     frozen: weights of the backbone; not differentiated.
-    batch: image (B, H, W, 3), label (B,), mask (B,).
-    predict: (params, frozen, images) -> logits (B, C).
+    batch: inputs (images (B, H, W, 3), or taps (B, N, D)), label (B,), mask
+      (B,).
+    predict: (params, frozen, inputs) -> logits (B, C).
     loss: (logits, labels) -> losses (B,).
     optimizer: takes gradients of `state.params`.
   """
   def mean_loss(params):
-    logits = predict(params, frozen, batch.image)
+    logits = predict(params, frozen, batch.inputs)
     losses = loss(logits, batch.label)
     sums = metrics.sums(losses, logits, batch.label, batch.mask)
     return sums.loss / jnp.maximum(sums.count, 1.0), sums
@@ -61,6 +62,6 @@ def eval_step(
     params: Any, frozen: Any, batch: Batch, *, predict: Callable, loss: Callable
 ) -> metrics.Sums:
   """The sums of one batch."""
-  logits = predict(params, frozen, batch.image)
+  logits = predict(params, frozen, batch.inputs)
   return metrics.sums(
       loss(logits, batch.label), logits, batch.label, batch.mask)

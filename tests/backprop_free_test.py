@@ -67,7 +67,7 @@ def shifted(backbone: Backbone, classes: int) -> Method:
 def lower(adapted, frozen, batch, optimizer=None):
   """The training step of a method, traced and lowered for shapes alone."""
   optimizer = optimizer or optax.adamw(1e-3)
-  params = jax.eval_shape(adapted.init, jax.random.key(0), frozen, batch.image)
+  params = jax.eval_shape(adapted.init, jax.random.key(0), frozen, batch.inputs)
   state = step.TrainState(
       jax.ShapeDtypeStruct((), jnp.int32), params,
       jax.eval_shape(optimizer.init, params))
@@ -105,7 +105,7 @@ def test_the_poison_acts_in_the_path_of_a_gradient(backbone, batch):
 
 def test_the_poison_acts_on_the_weights_of_the_backbone(backbone, batch):
   def total(frozen, backbone):
-    return backbone.apply(frozen, jnp.asarray(batch.image)).sum()
+    return backbone.apply(frozen, jnp.asarray(batch.inputs)).sum()
 
   jax.eval_shape(jax.grad(lambda f: total(f, backbone)), backbone.frozen)
   with pytest.raises(BackpropagatedError):
@@ -120,9 +120,9 @@ def test_the_poison_changes_no_number(weights, backbone, batch):
       method.build(config, b, tiny.CLASSES)
       for b in (backbone, poisoned(backbone)))
   params = tiny.random_like(jax.eval_shape(
-      ours.init, jax.random.key(0), backbone.frozen, batch.image))
+      ours.init, jax.random.key(0), backbone.frozen, batch.inputs))
   np.testing.assert_array_equal(*(
-      jax.jit(m.predict)(params, backbone.frozen, batch.image)
+      jax.jit(m.predict)(params, backbone.frozen, batch.inputs)
       for m in (ours, theirs)))
 
 
@@ -151,7 +151,7 @@ def step_over_forward(adapted, backbone, examples):
       jax.ShapeDtypeStruct(shape[:1], jnp.int32),
       jax.ShapeDtypeStruct(shape[:1], jnp.float32))
   forward = jax.jit(backbone.apply).lower(
-      backbone.frozen, batch.image).compile()
+      backbone.frozen, batch.inputs).compile()
   trained = lower(adapted, backbone.frozen, batch).compile()
   return report.flops(trained) / report.flops(forward)
 

@@ -85,7 +85,7 @@ def test_every_entry_of_the_tables_is_a_case():
 def test_logits_start_at_zero(case, batch):
   built = case.one
   logits = jax.jit(built.method.predict)(
-      built.state.params, built.frozen, batch.image)
+      built.state.params, built.frozen, batch.inputs)
   assert logits.shape == (tiny.EXAMPLES, C) and logits.dtype == jnp.float32
   np.testing.assert_array_equal(logits, 0.0)
 
@@ -95,7 +95,7 @@ def test_logits_start_at_zero(case, batch):
 def test_starts_as_the_plain_backbone(entry, pool, weights, backbone, batch):
   """With as many classes as channels, an identity head shows what it reads."""
   config = tiny.config(weights, entry, pool=pool)
-  adapted, images = method.build(config, backbone, D), jnp.asarray(batch.image)
+  adapted, images = method.build(config, backbone, D), jnp.asarray(batch.inputs)
   params = adapted.init(jax.random.key(0), backbone.frozen, images)
   params['head'] = {'kernel': jnp.eye(D), 'bias': jnp.zeros(D)}
   shown = adapted.predict(params, backbone.frozen, images)
@@ -186,7 +186,7 @@ def test_every_parameter_has_a_gradient(case, batch):
   built = case.one
 
   def total(params, batch):
-    logits = built.method.predict(params, built.frozen, batch.image)
+    logits = built.method.predict(params, built.frozen, batch.inputs)
     return losses.cross_entropy(logits, batch.label).sum()
 
   grads = jax.jit(jax.grad(total))(scrambled(built).params, batch)

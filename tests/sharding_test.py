@@ -80,7 +80,7 @@ def test_frozen_and_state_are_whole_on_every_device(built, batch):
       assert leaf.sharding.is_fully_replicated
       assert len(leaf.sharding.device_set) == 8
   # A batch is not: the check can tell.
-  assert not placed.image.sharding.is_fully_replicated
+  assert not placed.inputs.sharding.is_fully_replicated
 
 
 @pytest.mark.parametrize('field', ['batch_size', 'eval_batch_size'])

@@ -95,7 +95,7 @@ def test_side_file_gives_the_tested_predictions_on_features(run):
       data.build(run.config.data).test, batch_size=25,
       image_size=backbone.image_size):
     features = backbones.extractor(backbone)(
-        backbone.frozen, jnp.asarray(batch.image))
+        backbone.frozen, jnp.asarray(batch.inputs))
     logits = network.apply({'params': params}, features)
     hits = (np.argmax(logits, -1) == batch.label).sum()
     total += metrics.Sums(0.0, float(hits), len(logits))

@@ -1,6 +1,6 @@
 """What crosses the boundary of `lst.data`: examples, splits, batches."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jaxtyping as jt
 import numpy as np
@@ -78,12 +78,13 @@ class Batch(NamedTuple):
   """The part of one global batch that this host feeds.
 
   Attributes:
-    image: the pixels, 0 to 255.
+    inputs: the pixels, 0 to 255, uint8 (b, h, w, 3); from a cache of features
+      their taps, each (b, n, d).
     label: class indices.
     mask: 1 for an example, 0 for padding (whose image and label are 0).
   """
 
-  image: jt.UInt8[np.ndarray, 'b h w 3']
+  inputs: Any
   label: jt.Int32[np.ndarray, 'b']
   mask: jt.Float32[np.ndarray, 'b']
 

@@ -1,5 +1,7 @@
 """The linear probe: the last state as it is, under a trained classifier."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 
 from lst.features import Features
@@ -8,6 +10,12 @@ from lst.side.refined import Refined
 
 class Linear(nn.Module):
   """Refines nothing. `SideNetwork(Linear(), classes)` is the linear probe."""
+
+  refines: ClassVar[bool] = False
+
+  def prepare(self, features: Features) -> Features:
+    """Features with the last tap (B, N, D) alone: no other is read."""
+    return features._replace(taps=features.taps[-1:])
 
   @nn.compact
   def __call__(self, features: Features) -> Refined:

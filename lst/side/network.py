@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lst.features import Features
+from lst.features import Features, Norm
 from lst.side import refined
 
 POOLS = ('cls', 'mean', 'patches')
@@ -18,8 +18,10 @@ class SideNetwork(nn.Module):
   differentiated, so they may come from a cache, a file or another framework.
 
   Attributes:
-    side: module from `Features` to `refined.Refined` tokens, such as
-      `LowRank(rank=8)` or `Linear()`.
+    side: such as `LowRank(rank=8)` or `Linear()`: a module with
+      `prepare(features) -> Features`, which no parameter touches;
+      `__call__(prepared) -> refined.Refined` tokens; and `refines`, False if
+      the tokens stay as they were.
     classes: number of classes C.
     pool: 'cls' (the first token), 'mean' (all tokens) or 'patches' (all but
       the first `prefix`).
@@ -42,16 +44,43 @@ class SideNetwork(nn.Module):
   prefix: int = 1
   norm: str = 'frozen'
 
-  @nn.compact
   def __call__(self, features: Features) -> Float[Array, 'b c']:
     """Features of B images to logits (B, C) in f32."""
+    return self.readout(self.prepare(features))
+
+  def prepare(self, features: Features) -> Features:
+    """What `readout` reads: all that no parameter touches, done once.
+
+    Features that are used many times, such as those of a cache, are best kept
+    like this: `apply(params, prepared, method='readout')`. A linear probe's
+    are then one pooled row (B, 1, D) an image.
+    """
+    self._check()
+    features = self.side.prepare(features)
+    if self.side.refines:
+      return features
+    y = refined.Refined(features.taps[-1])
+    x = refined.pooled(y, self.pool, self.prefix, self._norm(features))
+    return Features((x[:, None],))
+
+  @nn.compact
+  def readout(self, prepared: Features) -> Float[Array, 'b c']:
+    """What `prepare` returned to logits (B, C) in f32."""
+    self._check()
+    y = self.side(prepared)
+    if self.side.refines:
+      x = refined.pooled(y, self.pool, self.prefix, self._norm(prepared))
+    else:
+      x = refined.row(y, 0)
+    return nn.Dense(
+        self.classes, kernel_init=nn.initializers.zeros, name='head',
+        dtype=jnp.float32)(x)
+
+  def _norm(self, features: Features) -> Norm | None:
+    return features.norm if self.norm == 'frozen' else None
+
+  def _check(self):
     if self.pool not in POOLS:
       raise ValueError(f'pool={self.pool!r} is none of {", ".join(POOLS)}')
     if self.norm not in NORMS:
       raise ValueError(f'norm={self.norm!r} is none of {", ".join(NORMS)}')
-    y = self.side(features)
-    norm = features.norm if self.norm == 'frozen' else None
-    x = refined.pooled(y, self.pool, self.prefix, norm)
-    return nn.Dense(
-        self.classes, kernel_init=nn.initializers.zeros, name='head',
-        dtype=jnp.float32)(x)

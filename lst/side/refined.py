@@ -7,70 +7,131 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lst.features import Norm
+from lst.product import by_column, by_pair, by_row
 
 
-class Term(NamedTuple):
-  """A low-rank addition `left @ right` to tokens of shape (B, N, D).
+class Added(NamedTuple):
+  """Low-rank additions to tokens (B, N, D), each kind as its two factors.
 
-  One side is a function of the example, the other may be a weight: then its
-  batch axis has length one.
+  Attributes:
+    channel: activations (B, N, R) times weights (R, D), or None.
+    token: weights (N, R) times activations (B, R, D), or None.
   """
 
-  left: Float[Array, 'b1 n r']
-  right: Float[Array, 'b2 r d']
+  channel: tuple[Float[Array, 'b n r'], Float[Array, 'r d']] | None = None
+  token: tuple[Float[Array, 'n r'], Float[Array, 'b r d']] | None = None
+
+  def across_channels(
+      self, down: Float[Array, 'r d']
+  ) -> Float[Array, 'b n r'] | float:
+    """`y @ down^T` of the added tokens y."""
+    out = 0.0
+    if self.channel:
+      a, w = self.channel
+      out = out + by_row(a, down @ w.T)
+    if self.token:
+      u, s = self.token
+      out = out + by_column(u, by_row(s, down).astype(s.dtype))
+    return out
+
+  def across_tokens(
+      self, down: Float[Array, 'r n']
+  ) -> Float[Array, 'b r d'] | float:
+    """`down @ y` of the added tokens y."""
+    out = 0.0
+    if self.channel:
+      a, w = self.channel
+      out = out + by_row(by_column(down, a).astype(a.dtype), w.T)
+    if self.token:
+      u, s = self.token
+      out = out + by_column(down @ u, s)
+    return out
+
+  def with_channel(self, left, right) -> 'Added':
+    """With one more term of the first kind."""
+    if self.channel:
+      a, w = self.channel
+      left = jnp.concatenate([a, left], 2)
+      right = jnp.concatenate([w, right], 0)
+    return self._replace(channel=(left, right))
+
+  def with_token(self, left, right) -> 'Added':
+    """With one more term of the second kind."""
+    if self.token:
+      u, s = self.token
+      left = jnp.concatenate([u, left], 1)
+      right = jnp.concatenate([s, right], 1)
+    return self._replace(token=(left, right))
 
 
 class Refined(NamedTuple):
-  """The tokens `base + sum of left @ right`; pooled without being formed."""
+  """The tokens `scale * base + added`; pooled without being formed."""
 
   base: Float[Array, 'b n d']
-  terms: tuple[Term, ...] = ()
+  added: Added = Added()
+  scale: float = 1.0
 
 
 def row(y: Refined, token: int) -> Float[Array, 'b d']:
   """One token of `y`, in f32."""
-  out = y.base[:, token].astype(jnp.float32)
-  for left, right in y.terms:
-    out = out + jnp.matmul(left[:, token, None], right)[:, 0]
+  out = y.scale * y.base[:, token].astype(jnp.float32)
+  if y.added.channel:
+    a, w = y.added.channel
+    out = out + by_row(a[:, token:token + 1], w.T)[:, 0]
+  if y.added.token:
+    u, s = y.added.token
+    out = out + by_column(u[token:token + 1], s)[:, 0]
   return out
 
 
 def mean(y: Refined, weights: Float[Array, 'b n']) -> Float[Array, 'b d']:
   """The tokens' weighted sum `weights @ y`, in f32."""
-  out = jnp.einsum(
-      'bn,bnd->bd', weights.astype(y.base.dtype), y.base,
+  weights = weights[:, None]
+  out = y.scale * jnp.matmul(
+      weights.astype(y.base.dtype), y.base,
       preferred_element_type=jnp.float32)
-  for left, right in y.terms:
-    out = out + jnp.matmul(jnp.matmul(weights[:, None], left), right)[:, 0]
-  return out
+  if y.added.channel:
+    a, w = y.added.channel
+    out = out + jnp.matmul(weights, a.astype(jnp.float32)) @ w
+  if y.added.token:
+    u, s = y.added.token
+    out = out + jnp.matmul(weights @ u, s.astype(jnp.float32))
+  return out[:, 0]
+
+
+def _gram(x, y):
+  """Products of rows: (R, D), (S, D) or (B, S, D) to (R, S) or (B, R, S)."""
+  return jnp.einsum('...rd,...sd->...rs', x, y)
 
 
 def moments(y: Refined) -> tuple[Array, Array]:
   """Mean and variance over the channels of every token of `y`, each (B, N).
 
-  With y = b + A B and both centred over the channels,
-  |y|^2 = |b|^2 + 2 A (B b) + (A B)(A B)', and B b needs no centred b since
-  the rows of B sum to zero. Nothing of size (N, D) is written.
+  With y = b + A W + U S and W, S centred over the channels,
+  |y|^2 = |b|^2 + A (W b') + U (S b') twice, and the squares of the additions
+  through the products of the rows of W and S among themselves; b needs no
+  centring since the rows of W and S sum to zero. Nothing of size (N, D) is
+  written.
   """
   b = y.base.astype(jnp.float32)
-  average, variance = b.mean(-1), b.var(-1)
-  if not y.terms:
-    return average, variance
-  batch, _, width = y.base.shape
-  left = [jnp.broadcast_to(t.left, (batch, *t.left.shape[1:])) for t in y.terms]
-  left = jnp.concatenate(left, -1)
-  right = [
-      jnp.broadcast_to(t.right, (batch, *t.right.shape[1:])) for t in y.terms]
-  right = jnp.concatenate(right, 1)
-  shift = right.mean(-1)
-  right = right - shift[..., None]
-  average = average + jnp.einsum('bnr,br->bn', left, shift)
-  cross = jnp.einsum(
-      'bnd,brd->bnr', y.base, right.astype(y.base.dtype),
-      preferred_element_type=jnp.float32)
-  gram = jnp.einsum('brd,bsd->brs', right, right)
-  square = jnp.einsum('bnr,bnr->bn', left, 2 * cross + left @ gram)
-  return average, jnp.maximum(variance + square / width, 0.0)
+  average, variance = y.scale * b.mean(-1), y.scale**2 * b.var(-1)
+  square = jnp.zeros(())
+  if y.added.channel:
+    a, w = (x.astype(jnp.float32) for x in y.added.channel)
+    average = average + a @ w.mean(-1)
+    w = w - w.mean(-1, keepdims=True)
+    cross = 2 * y.scale * by_row(y.base, w) + a @ _gram(w, w)
+    square = square + jnp.sum(a * cross, -1)
+  if y.added.token:
+    u, s = (x.astype(jnp.float32) for x in y.added.token)
+    average = average + jnp.einsum('nr,br->bn', u, s.mean(-1))
+    s = s - s.mean(-1, keepdims=True)
+    cross = 2 * y.scale * by_pair(y.base, s) + u @ _gram(s, s)
+    square = square + jnp.sum(u * cross, -1)
+  if y.added.channel and y.added.token:
+    square = square + 2 * jnp.sum(
+        a * jnp.matmul(u, by_row(s.astype(y.base.dtype), w)), -1)
+  return average, jnp.maximum(variance + square / b.shape[-1], 0.0)
 
 
 def pooled(
@@ -107,5 +168,3 @@ def pooled(
   weights = weights * jax.lax.rsqrt(variance + norm.eps)
   x = mean(y, weights) - jnp.sum(weights * average, -1, keepdims=True)
   return x * norm.scale + norm.bias
-
-

@@ -33,7 +33,7 @@ def test_names_and_splits(table, make_config, tmp_path):
   assert built.name == 'csv/table' and built.classes == ('cat', 'dog')
   batch = next(data.eval_batches(built.train, batch_size=2, image_size=1))
   assert batch.label.tolist() == [1, 0]
-  assert batch.image[:, 0, 0, 0].tolist() == [1, 0]
+  assert batch.inputs[:, 0, 0, 0].tolist() == [1, 0]
   assert built.test.source[0].label == 1
 
 

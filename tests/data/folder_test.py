@@ -27,7 +27,7 @@ def test_splits_of_classes(folder, make_config):
   assert (built.train.size, built.test.size) == (6, 4)
   batch = next(data.eval_batches(built.test, batch_size=4, image_size=1))
   assert batch.label.tolist() == [0, 0, 1, 1]
-  assert batch.image[:, 0, 0, 0].tolist() == [0, 1, 10, 11]
+  assert batch.inputs[:, 0, 0, 0].tolist() == [0, 1, 10, 11]
 
 
 def test_classes_alone_are_the_split_all(folder, make_config):

@@ -47,10 +47,10 @@ def same(left, right):
 
 def test_a_batch_has_the_declared_shapes_and_types():
   batch = train(steps=1, image_size=(5, 7))[0]
-  assert batch.image.shape == (8, 5, 7, 3) and batch.image.dtype == np.uint8
+  assert batch.inputs.shape == (8, 5, 7, 3) and batch.inputs.dtype == np.uint8
   assert batch.label.shape == (8,) and batch.label.dtype == np.int32
   assert batch.mask.dtype == np.float32 and np.array_equal(batch.mask, [1] * 8)
-  assert np.array_equal(batch.image[:, 0, 0, 0], batch.label)
+  assert np.array_equal(batch.inputs[:, 0, 0, 0], batch.label)
 
 
 @pytest.mark.parametrize('number', [1, 2, 3, 8, 23, 40])

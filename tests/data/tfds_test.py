@@ -91,7 +91,7 @@ def test_a_prepared_dataset_needs_no_network(prepared, make_config, offline):
   assert built.name == 'tfds/lst_tiny_pets/1.2.0'
   steps = data.train_batches(built.train, batch_size=8, image_size=4, seed=0)
   batch = next(steps)
-  value = batch.image[:, 0, 0, 0]
+  value = batch.inputs[:, 0, 0, 0]
   assert len(set(value)) == 8
   assert np.array_equal(value % 2, batch.label)
   assert 'tensorflow' not in sys.modules

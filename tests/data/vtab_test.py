@@ -31,7 +31,7 @@ def test_lists_become_splits(folder, make_config):
   assert built.classes == ('cat', 'dog') and built.name == 'vtab/toys'
   batch = next(data.eval_batches(built.test, batch_size=4, image_size=2))
   assert batch.label.tolist() == [1, 0, 1, 0]
-  assert batch.image[:, 0, 0, 0].tolist() == [3, 2, 1, 0]
+  assert batch.inputs[:, 0, 0, 0].tolist() == [3, 2, 1, 0]
 
 
 def test_the_task_may_be_named_below_the_path(folder, make_config):

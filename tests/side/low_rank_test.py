@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lst import Features, LowRank, Norm, SideNetwork
+from lst import Features, Linear, LowRank, Norm, SideNetwork
 from lst.side import refined
 from tests.side import oracle
 
@@ -59,7 +59,7 @@ def test_equals_the_full_width_form(options):
   pool, norm = 'mean', features.norm
 
   def low_rank(params):
-    y = module.apply({'params': params}, features)
+    y = module.apply({'params': params}, module.prepare(features))
     return refined.pooled(y, pool, 0, norm)
 
   def full_width(params):
@@ -85,7 +85,7 @@ def test_pooling_equals_the_full_width_form(pool, normed):
   module = LowRank(rank=2)
   params = scramble(module.init(jax.random.key(0), features)['params'])
   norm = features.norm if normed else None
-  y = module.apply({'params': params}, features)
+  y = module.apply({'params': params}, module.prepare(features))
   expected = oracle.pooled(
       oracle.tokens(params, features.taps, module), pool, 2, norm)
   np.testing.assert_allclose(
@@ -98,8 +98,9 @@ def test_starts_as_the_frozen_features():
       ('running', features.taps[-1]),
       ('figure', features.taps[-1] + sum(features.taps))):
     module = LowRank(rank=2, residual=residual)
-    params = module.init(jax.random.key(0), features)
-    y = module.apply(params, features)
+    prepared = module.prepare(features)
+    params = module.init(jax.random.key(0), prepared)
+    y = module.apply(params, prepared)
     np.testing.assert_allclose(
         refined.pooled(y, 'mean', 0, None), start.mean(1), atol=1e-6)
 
@@ -135,16 +136,18 @@ def test_bf16_features_stay_close_to_f32():
   assert np.abs(a - b).max() < 0.05 * np.abs(a).max()
 
 
-def _full_width_writes(residual, n=61, d=97):
-  taps = tuple(jnp.ones((2, n, d)) for _ in range(4))
-  network = SideNetwork(
-      LowRank(rank=2, residual=residual), classes=3, pool='cls')
-  params = network.init(jax.random.key(0), Features(taps))
-  step = jax.grad(lambda p, t: network.apply(p, Features(t)).sum())
-  text = jax.jit(step).lower(params, taps).compile().as_text()
+def _full_width_writes(method, pool='cls', n=61, d=97):
+  ones = jnp.ones(d)
+  features = Features(
+      tuple(jnp.ones((2, n, d)) for _ in range(4)), Norm(ones, ones, 1e-6))
+  network = SideNetwork(LowRank(rank=2), classes=3, pool=pool)
+  params = network.init(jax.random.key(0), features)
+  step = jax.grad(lambda p, f: network.apply(p, f, method=method).sum())
+  text = jax.jit(step).lower(params, features).compile().as_text()
   size = 2 * n * d
   written = []
-  for line in text.splitlines():
+  # What fusions compute inside is not written.
+  for line in text[text.index('ENTRY'):].splitlines():
     match = re.search(r'= \w+\[([\d,]+)\]\S* (\w[\w-]*)\(', line)
     if not match or match[2] in ('parameter', 'bitcast', 'get-tuple-element'):
       continue
@@ -153,10 +156,29 @@ def _full_width_writes(residual, n=61, d=97):
   return written
 
 
-def test_no_tensor_of_tokens_by_channels_is_written():
-  assert not _full_width_writes('running')
-  # The other reading sums taps at full width: the check does see such tensors.
-  assert _full_width_writes('figure')
+@pytest.mark.parametrize('pool', ['cls', 'mean'])
+def test_no_tensor_of_tokens_by_channels_is_written(pool):
+  assert not _full_width_writes('readout', pool)
+  # From raw taps, b_i + b_L is formed: the check does see such tensors.
+  assert _full_width_writes(None, pool)
+
+
+@pytest.mark.parametrize('residual', ['running', 'figure'])
+def test_prepared_features_give_the_same_bits(residual):
+  features = make_features()
+  for side in (LowRank(rank=2, residual=residual), Linear()):
+    network = SideNetwork(side, classes=4, pool='mean')
+    params = scramble(network.init(jax.random.key(0), features))
+    prepared = network.prepare(features)
+    np.testing.assert_array_equal(
+        network.apply(params, features),
+        network.apply(params, prepared, method='readout'))
+
+
+def test_what_a_probe_reads_is_one_row_an_image():
+  prepared = SideNetwork(Linear(), 4, pool='mean').prepare(make_features())
+  assert [t.shape for t in prepared.taps] == [(B, 1, D)]
+  assert prepared.norm is None
 
 
 @pytest.mark.parametrize('field, value', [
