@@ -31,11 +31,13 @@ setuptools.setup(
         'importlib_resources',
         'jax>=0.10',
         'jaxtyping',
+        'matplotlib',
         'ml-collections',
         'numpy',
         'optax>=0.2.5',
         'orbax-checkpoint>=0.11',
         'pillow',
+        'psutil',
         'rich',
         'safetensors',
         'scikit-learn',
@@ -47,7 +49,7 @@ setuptools.setup(
         'prepare': ['tensorflow-cpu'],
         'test': ['beartype', 'pytest', 'ruff'],
         # To pre-train the embedded backbone, draw plots, make golden files.
-        'experiments': ['matplotlib', 'threadpoolctl'],
+        'experiments': ['threadpoolctl'],
         'parity': ['timm', 'torch', 'transformers'],
     },
 )

@@ -24,6 +24,7 @@ def default() -> ConfigDict:
   config.side = _side()
   config.optimizer = _optimizer()
   config.train = _train()
+  config.sweep = _sweep()
   config.lock()
   return config
 
@@ -38,6 +39,11 @@ def flat(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
     else:
       out[prefix + name] = value
   return out
+
+
+def order_seed(config: ConfigDict) -> int:
+  """The seed of the order of the training examples."""
+  return config.seed if config.data.seed < 0 else config.data.seed
 
 
 def check(config: ConfigDict) -> None:
@@ -70,6 +76,8 @@ def _data() -> ConfigDict:
       train='train',
       val='',
       test='test',
+      # Of the order of the training examples; -1 = config.seed.
+      seed=-1,
       # bilinear or bicubic (antialiased), bilinear_tf (TensorFlow's default).
       resize='bilinear',
       # Threads that decode, and batches made ahead.
@@ -107,6 +115,8 @@ def _side() -> ConfigDict:
       # Of LoSA, see `lst.LowRank`.
       rank=8,
       residual='running',
+      # Blocks at the start of the backbone without a mixer.
+      skip=0,
       first='channel',
       token_mixing=True,
       activation='gelu',
@@ -144,4 +154,27 @@ def _train() -> ConfigDict:
       checkpoint_steps=0,
       # Steps that each line of the metrics sums over.
       log_steps=50,
+  ))
+
+
+def _sweep() -> ConfigDict:
+  """Values to try in all combinations, trained together on the same features.
+
+  () = the field's own value alone. Flags: --config.sweep.lr='(1e-3, 3e-3)'.
+  """
+  return ConfigDict(dict(
+      # Of config.optimizer.
+      lr=(),
+      weight_decay=(),
+      # Of config.side.
+      rank=(),
+      alpha=(),
+      skip=(),
+      # Seeds of the initial parameters; the order of the data is one for all.
+      seed=(),
+      # Successive halving: at each rung the best 1 / halving of the runs go on;
+      # 0 = all runs go to the end.
+      halving=0,
+      # Runs trained at the same time; 0 = as many as memory allows.
+      chunk=0,
   ))
