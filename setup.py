@@ -36,11 +36,13 @@ setuptools.setup(
         'optax>=0.2.5',
         'orbax-checkpoint>=0.11',
         'pillow',
+        'psutil',
         'rich',
         'safetensors',
         'scikit-learn',
         'tensorboardX',
         'tensorflow-datasets>=4.9.9',
+        'tensorstore>=0.1.71',
     ],
     extras_require={
         # To prepare a TFDS dataset that is not on disk yet.

@@ -1,0 +1,38 @@
+"""Features kept on disk or in memory, so that the backbone runs once.
+
+A cache takes the place of `extract`: it gives back the same `Features`. What
+it keeps is a table of rows (example * views + view) in one of three forms; a
+batch of rows moves to the device as it is kept, and `expand` makes features
+of it inside the jitted step:
+
+    store = cache.build(root, key, like, count, produce, fit)
+    stored, label, mask = store.batch(rows)
+    features = cache.expand(stored, store.codebook)        # in jit
+"""
+
+from lst.cache.disk import Disk
+from lst.cache.errors import CacheError
+from lst.cache.forms import FORMS, encode, expand, fit
+from lst.cache.key import Key, digest_of, folder_of, root_of
+from lst.cache.making import build
+from lst.cache.memory import Memory, build_in_memory
+from lst.cache.rows import Produced, Rows, Store
+
+__all__ = [
+    'FORMS',
+    'CacheError',
+    'Disk',
+    'Key',
+    'Memory',
+    'Produced',
+    'Rows',
+    'Store',
+    'build',
+    'build_in_memory',
+    'digest_of',
+    'encode',
+    'expand',
+    'fit',
+    'folder_of',
+    'root_of',
+]
