@@ -5,7 +5,8 @@ it keeps is a table of rows (example * views + view) in one of three forms; a
 batch of rows moves to the device as it is kept, and `expand` makes features
 of it inside the jitted step:
 
-    store = cache.build(root, key, like, count, produce, fit)
+    recipe = cache.Recipe(like, count, produce, fit)
+    store = cache.build(root, key, recipe)
     stored, label, mask = store.batch(rows)
     features = cache.expand(stored, store.codebook)        # in jit
 """
@@ -16,7 +17,7 @@ from lst.cache.forms import FORMS, encode, expand, fit
 from lst.cache.key import Key, digest_of, folder_of, root_of
 from lst.cache.making import build
 from lst.cache.memory import Memory, build_in_memory
-from lst.cache.rows import Produced, Rows, Store
+from lst.cache.rows import Produced, Recipe, Rows, Store
 
 __all__ = [
     'FORMS',
@@ -25,6 +26,7 @@ __all__ = [
     'Key',
     'Memory',
     'Produced',
+    'Recipe',
     'Rows',
     'Store',
     'build',

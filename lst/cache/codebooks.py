@@ -18,7 +18,9 @@ def pack(codebook: forms.Codebook) -> bytes:
   parts = () if isinstance(codebook, forms.Exact) else codebook[0]
   arrays |= {
       f'tap_{i:02d}': x for i, x in enumerate(parts) if x is not None}
-  arrays = {name: np.array(x, order='C') for name, x in arrays.items()}
+  # In the types that come back: a Python float as f32.
+  arrays = {
+      name: np.array(jnp.asarray(x), order='C') for name, x in arrays.items()}
   return safetensors.numpy.save(arrays)
 
 

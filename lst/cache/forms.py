@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int8, Num
 from lst.cache.errors import CacheError
 from lst.features import Features, Norm
 
-Taps = tuple[Num[Array, 'b n _'], ...]
+Taps = tuple[Num[Array | np.ndarray, 'b _ _'], ...]
 
 
 class Exact(NamedTuple):

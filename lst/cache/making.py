@@ -2,19 +2,20 @@
 
 import contextlib
 import hashlib
+import itertools
 import pathlib
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
-from lst.cache import codebooks, fill, folders, forms, layout, shards
+from lst.cache import codebooks, fill, folders, layout, shards
 from lst.cache import key as keys
 from lst.cache.disk import Disk
 from lst.cache.errors import CacheError
-from lst.cache.rows import Produce
+from lst.cache.rows import Recipe
 
 PACKAGES = ('lst', 'jax', 'tensorstore', 'numpy')
 
@@ -22,10 +23,7 @@ PACKAGES = ('lst', 'jax', 'tensorstore', 'numpy')
 def build(
     root: pathlib.Path,
     key: keys.Key,
-    like: Sequence[Any],
-    count: int,
-    produce: Produce,
-    fit: Callable[[], forms.Codebook],
+    recipe: Recipe,
     *,
     note: dict[str, Any] | None = None,
     shard_bytes: int = layout.SHARD_BYTES,
@@ -42,11 +40,7 @@ def build(
   Args:
     root: the folder of all caches.
     key: of this one.
-    like: one array or `jax.ShapeDtypeStruct` (B, N, D) for each tap.
-    count: examples times views.
-    produce: rows -> those rows in order, in batches; not called if nothing is
-      missing.
-    fit: () -> the codebook; called where there is none yet.
+    recipe: makes what is missing of its rows, and nothing else.
     note: JSON-able, for `inspect`: backbone, data, split.
     shard_bytes: about the size of a shard.
     checksums: whether to read everything that is there, or to trust files of
@@ -60,25 +54,20 @@ def build(
   folder = keys.folder_of(root, key)
   with folders.locked(folder, say):
     about, codebook = _begin(
-        folder, key, like, count, fit, note or {}, shard_bytes, say)
-    plan = about.layout
-    missing = sorted({
-        fault.shard for fault in folders.faults(folder, plan, checksums)})
-    if 0 < len(missing) < plan.shards:
-      say(f'{folder}: computing {len(missing)} of {plan.shards} shards')
-    if missing:
-      _write(folder, plan, missing, produce, codebook, progress)
+        folder, key, recipe, note or {}, shard_bytes, say)
+    _complete(folder, about.layout, recipe, codebook, checksums, progress, say)
   return Disk(folder)
 
 
-def _begin(folder, key, like, count, fit, note, shard_bytes, say):
+def _begin(folder, key, recipe, note, shard_bytes, say):
   """about.json and the codebook: those that are there, or new ones."""
   old, codebook = _found(folder, say)
   if codebook is None:
-    codebook = fit()
+    codebook = recipe.fit()
   packed = codebooks.pack(codebook)
   digest = hashlib.sha256(packed).hexdigest()
-  plan = layout.plan(count, fill.stored_shapes(like, codebook), shard_bytes)
+  shapes = fill.stored_shapes(recipe.like, codebook)
+  plan = layout.plan(recipe.count, shapes, shard_bytes)
   if old and (plan.rows, plan.taps) != (old.layout.rows, old.layout.taps):
     raise CacheError(
         f'{folder} holds {old.layout.rows} rows of {old.layout.taps} under '
@@ -115,10 +104,24 @@ def _found(folder: pathlib.Path, say):
     return about, None
 
 
-def _write(folder, plan, missing, produce, codebook, progress) -> None:
+def _complete(folder, plan, recipe, codebook, checksums, progress, say):
+  """Finds the shards that are missing or damaged and writes them."""
+  # Nothing here reads zarr.json, but others do: it is to be right, too.
+  for array in plan.arrays:
+    shards.open_array(folder, plan, array, write=True)
+  found = folders.faults(folder, plan, checksums)
+  missing = sorted({fault.shard for fault in found})
+  if not missing:
+    return
+  if len(missing) < plan.shards:
+    say(f'{folder}: computing {len(missing)} of {plan.shards} shards')
+  for array, shard in itertools.product(plan.arrays, missing):
+    # TensorStore would read the last, shorter shard before it writes it.
+    shards.path_of(folder, array, shard).unlink(missing_ok=True)
   todo = plan.rows_of(missing)
   writer = shards.Writer(folder, plan, missing)
-  for parts in fill.encoded(produce(todo), codebook, len(todo), progress):
+  for parts in fill.encoded(
+      recipe.produce(todo), codebook, len(todo), progress):
     writer.add(parts)
   writer.wait()
 

@@ -1,13 +1,12 @@
 """A cache in memory: the same rows, gone with the process."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
 from lst.cache import fill, forms
-from lst.cache.rows import Produce, Rows, batch, check_rows
+from lst.cache.rows import Recipe, Rows, batch, check_rows
 
 
 class Memory:
@@ -43,25 +42,21 @@ class Memory:
 
 
 def build_in_memory(
-    like: Sequence[Any],
-    count: int,
-    produce: Produce,
-    fit: Callable[[], forms.Codebook],
-    progress: fill.Progress | None = None,
+    recipe: Recipe, progress: fill.Progress | None = None
 ) -> Memory:
-  """Computes all rows; the arguments are those of `lst.cache.build`.
+  """Computes all rows.
 
   Raises:
     CacheError: the rows are not what was announced.
     MemoryError: they do not fit.
   """
-  codebook = fit()
-  shapes = fill.stored_shapes(like, codebook)
+  count, codebook = recipe.count, recipe.fit()
+  shapes = fill.stored_shapes(recipe.like, codebook)
   arrays = [np.empty(count, np.int32)] + [
       np.empty((count, *x.shape[1:]), jnp.dtype(x.dtype)) for x in shapes]
+  produced = recipe.produce(np.arange(count))
   done = 0
-  for parts in fill.encoded(
-      produce(np.arange(count)), codebook, count, progress):
+  for parts in fill.encoded(produced, codebook, count, progress):
     for array, part in zip(arrays, parts, strict=True):
       array[done:done + len(part)] = part
     done += len(parts[0])

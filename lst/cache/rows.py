@@ -1,7 +1,7 @@
 """The rows of a cache as they cross its boundary, and the store contract."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jaxtyping as jt
 import numpy as np
@@ -26,6 +26,22 @@ class Produced(NamedTuple):
 Produce = Callable[[np.ndarray], Iterator[Produced]]
 
 
+class Recipe(NamedTuple):
+  """How the rows of a cache are made; nothing is called unless it has to be.
+
+  Attributes:
+    like: one array or `jax.ShapeDtypeStruct` (B, N, D) for each tap.
+    count: examples times views.
+    produce: rows -> those rows in order, in batches.
+    fit: () -> the codebook of the form, see `lst.cache.fit`.
+  """
+
+  like: Sequence[Any]
+  count: int
+  produce: Produce
+  fit: Callable[[], Codebook]
+
+
 class Rows(NamedTuple):
   """Some rows out of a cache: the counterpart of a batch of images.
 
@@ -40,6 +56,7 @@ class Rows(NamedTuple):
   mask: jt.Float32[np.ndarray, ' b']
 
 
+@runtime_checkable
 class Store(Protocol):
   """A cache that is ready, on disk or in memory; safe in several threads.
 

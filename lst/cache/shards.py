@@ -30,13 +30,13 @@ def open_array(
       'driver': 'zarr3',
       'kvstore': {'driver': 'file', 'path': f'{folder / array.name}/'},
       'metadata': _metadata(layout, array),
-      # A row of zeros is a row: every shard has its full size.
+      # A row of zeros is a row, and a row that is missing is not zeros.
       'store_data_equal_to_fill_value': True,
+      'fill_missing_data_reads': False,
       'context': {'cache_pool': {'total_bytes_limit': 0}},
   }
   if not write:
-    return ts.open(
-        {**spec, 'assume_metadata': True}, open=True, read=True).result()
+    return ts.open(spec, assume_metadata=True, read=True).result()
   try:
     return ts.open(spec, open=True, create=True).result()
   except ValueError:
