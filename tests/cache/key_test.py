@@ -10,7 +10,8 @@ from tests.cache import made
 
 OTHER = dict(
     backbone='c', preprocessing={'image_size': (16, 17), 'mean': (0.5,) * 3},
-    features='taps, summed', dtype='bfloat16', form={'name': 'exact', 'rank': 6},
+    features='taps, summed', dtype='bfloat16',
+    form={'name': 'exact', 'rank': 6},
     views={'augment': 'none', 'views': 2}, examples='f', fitted_on='f')
 
 
