@@ -38,7 +38,7 @@ ALLOWED = {
     'lst/cache/__main__.py': (
         'lst.cache', 'lst.features', 'lst.config', 'lst.data', 'lst.backbones',
         'lst.method'),
-    'lst/cache/': ('lst.features',),
+    'lst/cache/': ('lst.features', 'lst.data'),
     'lst/step.py': ('lst.metrics', 'lst.data'),
     'lst/method.py': ('lst.side', 'lst.features', 'lst.backbones'),
 }

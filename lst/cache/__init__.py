@@ -7,8 +7,8 @@ of it inside the jitted step:
 
     recipe = cache.Recipe(like, count, produce, fit)
     store = cache.build(root, key, recipe)
-    stored, label, mask = store.batch(rows)
-    features = cache.expand(stored, store.codebook)        # in jit
+    batch = store.batch(rows)
+    features = cache.expand(batch.inputs, store.codebook)    # in jit
 """
 
 from lst.cache.disk import Disk
@@ -17,7 +17,7 @@ from lst.cache.forms import FORMS, encode, expand, fit
 from lst.cache.key import Key, digest_of, folder_of, root_of
 from lst.cache.making import build
 from lst.cache.memory import Memory, build_in_memory
-from lst.cache.rows import Produced, Recipe, Rows, Store
+from lst.cache.rows import Produced, Recipe, Store
 
 __all__ = [
     'FORMS',
@@ -27,7 +27,6 @@ __all__ = [
     'Memory',
     'Produced',
     'Recipe',
-    'Rows',
     'Store',
     'build',
     'build_in_memory',

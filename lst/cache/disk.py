@@ -8,7 +8,8 @@ import tensorstore as ts
 
 from lst.cache import folders, layout, shards
 from lst.cache.errors import CacheError
-from lst.cache.rows import Rows, batch, check_rows
+from lst.cache.rows import batch, check_rows
+from lst.data import Batch
 
 
 class Disk:
@@ -69,8 +70,8 @@ class Disk:
       mapped.copy(known, to.reshape(len(rows), -1).view(np.uint8), places)
     return out
 
-  def batch(self, rows: np.ndarray) -> Rows:
-    """The same with labels; a row of -1 is padding."""
+  def batch(self, rows: np.ndarray) -> Batch:
+    """The same with labels; a row of -1 is padding, all of it 0."""
     return batch(self, rows)
 
   def _first(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lst.cache import fill, forms
-from lst.cache.rows import Recipe, Rows, batch, check_rows
+from lst.cache.rows import Recipe, batch, check_rows
+from lst.data import Batch
 
 
 class Memory:
@@ -36,8 +37,8 @@ class Memory:
     check_rows(rows, self.rows)
     return tuple(np.take(tap, rows, axis=0) for tap in self._taps)
 
-  def batch(self, rows: np.ndarray) -> Rows:
-    """The same with labels; a row of -1 is padding."""
+  def batch(self, rows: np.ndarray) -> Batch:
+    """The same with labels; a row of -1 is padding, all of it 0."""
     return batch(self, rows)
 
 

@@ -7,6 +7,7 @@ import jaxtyping as jt
 import numpy as np
 
 from lst.cache.forms import Codebook
+from lst.data import Batch
 
 
 class Produced(NamedTuple):
@@ -42,20 +43,6 @@ class Recipe(NamedTuple):
   fit: Callable[[], Codebook]
 
 
-class Rows(NamedTuple):
-  """Some rows out of a cache: the counterpart of a batch of images.
-
-  Attributes:
-    stored: for `lst.cache.expand` with the codebook, one array for each tap.
-    label: class indices.
-    mask: 1 for a row, 0 for padding (all of whose values are 0).
-  """
-
-  stored: tuple[np.ndarray, ...]
-  label: jt.Int32[np.ndarray, ' b']
-  mask: jt.Float32[np.ndarray, ' b']
-
-
 @runtime_checkable
 class Store(Protocol):
   """A cache that is ready, on disk or in memory; safe in several threads.
@@ -73,8 +60,8 @@ class Store(Protocol):
   def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
     """The stored form of each tap at some rows, as fresh contiguous arrays."""
 
-  def batch(self, rows: np.ndarray) -> Rows:
-    """The same with labels; a row of -1 is padding."""
+  def batch(self, rows: np.ndarray) -> Batch:
+    """The same with labels; a row of -1 is padding, all of it 0."""
 
 
 def check_rows(rows: np.ndarray, count: int) -> None:
@@ -85,7 +72,7 @@ def check_rows(rows: np.ndarray, count: int) -> None:
         f'{count - 1}')
 
 
-def batch(store: Store, rows: np.ndarray) -> Rows:
+def batch(store: Store, rows: np.ndarray) -> Batch:
   """`Store.batch` by way of `Store.read`."""
   there = rows >= 0
   stored = store.read(rows if there.all() else np.where(there, rows, 0))
@@ -93,4 +80,4 @@ def batch(store: Store, rows: np.ndarray) -> Rows:
   if not there.all():
     for tap in stored:
       tap[~there] = 0
-  return Rows(stored, label, there.astype(np.float32))
+  return Batch(stored, label, there.astype(np.float32))
