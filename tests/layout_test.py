@@ -37,7 +37,7 @@ ALLOWED = {
     'lst/backbones/': ('lst.features', 'lst.product'),
     'lst/cache/__main__.py': (
         'lst.cache', 'lst.features', 'lst.config', 'lst.data', 'lst.backbones',
-        'lst.method'),
+        'lst.method', 'lst.usage'),
     'lst/cache/': ('lst.features', 'lst.data'),
     'lst/step.py': ('lst.metrics', 'lst.data'),
     'lst/method.py': ('lst.side', 'lst.features', 'lst.backbones'),

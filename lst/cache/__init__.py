@@ -13,27 +13,40 @@ of it inside the jitted step:
 
 from lst.cache.disk import Disk
 from lst.cache.errors import CacheError
+from lst.cache.estimate import Choice, Work, choose, free
 from lst.cache.forms import FORMS, encode, expand, fit
 from lst.cache.key import Key, digest_of, folder_of, root_of
 from lst.cache.making import build
 from lst.cache.memory import Memory, build_in_memory
+from lst.cache.origins import Options, Origin, options, origin
+from lst.cache.preparing import Prepared, prepare
 from lst.cache.rows import Produced, Recipe, Store
 
 __all__ = [
     'FORMS',
     'CacheError',
+    'Choice',
     'Disk',
     'Key',
     'Memory',
+    'Options',
+    'Origin',
+    'Prepared',
     'Produced',
     'Recipe',
     'Store',
+    'Work',
     'build',
     'build_in_memory',
+    'choose',
     'digest_of',
     'encode',
     'expand',
     'fit',
     'folder_of',
+    'free',
+    'options',
+    'origin',
+    'prepare',
     'root_of',
 ]

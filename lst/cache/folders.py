@@ -72,6 +72,16 @@ def faults(
   return [fault for fault in found if fault.why]
 
 
+def complete(folder: pathlib.Path) -> bool:
+  """Whether a cache has all its files at their full size."""
+  try:
+    about = layout.read_about(folder)
+    read_codebook(folder, about)
+  except CacheError:
+    return False
+  return not faults(folder, about.layout)
+
+
 def read_codebook(
     folder: pathlib.Path, about: layout.About
 ) -> forms.Codebook:
