@@ -43,6 +43,7 @@ setuptools.setup(
         'scikit-learn',
         'tensorboardX',
         'tensorflow-datasets>=4.9.9',
+        'tensorstore>=0.1.71',
     ],
     extras_require={
         # To prepare a TFDS dataset that is not on disk yet.

@@ -21,6 +21,7 @@ def default() -> ConfigDict:
   config.method = 'side'
   config.data = _data()
   config.backbone = _backbone()
+  config.cache = _cache()
   config.side = _side()
   config.optimizer = _optimizer()
   config.train = _train()
@@ -80,6 +81,11 @@ def _data() -> ConfigDict:
       seed=-1,
       # bilinear or bicubic (antialiased), bilinear_tf (TensorFlow's default).
       resize='bilinear',
+      # none, flip (mirrored) or crop (a random window, mirrored or not): how
+      # each example's views 1, 2, ... are made; view 0 is the plain image.
+      augment='none',
+      # Fixed views of each example, of which an epoch shows one.
+      views=1,
       # Threads that decode, and batches made ahead.
       workers=2,
       prefetch=4,
@@ -100,6 +106,19 @@ def _backbone() -> ConfigDict:
       # Mean and std of the inputs: backbone (the checkpoint's own), half
       # (0.5, 0.5) or imagenet.
       normalisation='backbone',
+  ))
+
+
+def _cache() -> ConfigDict:
+  return ConfigDict(dict(
+      # Of the backbone's features: disk, ram, off, or auto, which estimates
+      # bytes and seconds, chooses, and says why.
+      mode='auto',
+      # Folder of all caches; '' = $LST_CACHE, else ~/.cache/lst/features.
+      path='',
+      # exact, int8 (per channel), or projected (on `rank` directions).
+      form='exact',
+      rank=64,
   ))
 
 
