@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from lst import data, losses, optimizer, sharding, step
+from lst import cache, data, losses, optimizer, sharding, step
 from lst import method as methods
 from lst.backbones import backbone as backbones
 
@@ -26,7 +26,8 @@ class Built(NamedTuple):
     method: what is trained.
     predict: (params, frozen, inputs) -> logits, as training calls it: that of
       `method`, or its `readout` on features from a cache.
-    frozen: the second argument of `predict`.
+    frozen: the second argument of `predict`: `weights`, or the codebook of a
+      cache.
     state: at step 0, on the mesh.
     optimizer: of `state`.
     loss: (logits, labels) -> losses (B,).
@@ -67,19 +68,19 @@ def rebuilt(built: Built, config) -> Built:
       config, built.mesh, built.dataset, built.backbone, built.weights)
   if built.predict is built.method.predict:
     return other
-  return on_features(other, built.frozen)
+  return on_stored(other, built.frozen)
 
 
-def on_features(built: Built, norm) -> Built:
-  """A side method whose batches hold features from a cache, not images.
+def on_stored(built: Built, codebook) -> Built:
+  """A side method whose batches come from a cache, not as images.
 
   Args:
     built: of a side method.
-    norm: the norm of those features, or None.
+    codebook: of the cache.
   """
   return _with_predict(
-      built, methods.on_features(built.method),
-      jax.device_put(norm, sharding.replicated(built.mesh)))
+      built, methods.on_stored(built.method, cache.expand),
+      jax.device_put(codebook, sharding.replicated(built.mesh)))
 
 
 def initialiser(built: Built, config) -> Callable:

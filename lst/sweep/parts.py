@@ -95,7 +95,8 @@ class Programs:
         out_shardings=everywhere, static_argnames='chunk')
     self._score = jax.jit(
         functools.partial(stacked.eval_step, one=functools.partial(
-            step.eval_step, predict=built.predict, loss=losses.cross_entropy)),
+            step.eval_step, predict=parts.batches_of.val.reader.predict,
+            loss=losses.cross_entropy)),
         out_shardings=everywhere, static_argnames='chunk')
     self._shapes = report.batch_shapes(
         parts.batches_of.shapes, config.train.batch_size, built.mesh)
