@@ -85,6 +85,13 @@ def test_deleting_all_leaves_strangers_alone(root):
   assert not cache.folder_of(root, made.key()).exists()
 
 
+def test_a_link_to_a_cache_is_not_one(root):
+  folder = cache.folder_of(root, made.key('int8'))
+  folder.rename(root / 'moved')
+  folder.symlink_to(root / 'moved')
+  assert forms(caches.find(root)) == ['exact', 'projected']
+
+
 def test_what_a_person_put_into_a_cache_stays(root):
   one = caches.find(root)[0]
   (one.folder / 'notes.txt').write_text('mine')
