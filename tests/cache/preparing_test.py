@@ -140,6 +140,15 @@ def test_the_key_follows_what_counts(parts, change):
   assert (before.digest == after.digest) == (change in SAME)
 
 
+def test_weights_may_come_from_elsewhere_but_have_to_come(parts, backbone):
+  _, origin, _ = parts
+  bare = backbone._replace(frozen=None)
+  given = cache.origin(bare, origin.extract, backbone.frozen)
+  assert given.digest == origin.digest == cache.digest_of(backbone.frozen)
+  with pytest.raises(cache.CacheError, match='comes without weights'):
+    cache.origin(bare, origin.extract)
+
+
 def test_the_rank_of_a_projection_counts(parts):
   _, origin, dataset = parts
   options = cache.options(parts[0])._replace(form='projected')
