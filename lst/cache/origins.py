@@ -29,7 +29,7 @@ class Origin(NamedTuple):
     image_size: (height, width) in pixels.
     mean, std: that images are brought to.
     dtype: of the features.
-    put: a batch of images, or their mask, to the devices.
+    put: moves a batch of images to the devices.
   """
 
   extract: Callable[[Any, Any], Features]
