@@ -31,23 +31,26 @@ setuptools.setup(
         'importlib_resources',
         'jax>=0.10',
         'jaxtyping',
+        'matplotlib',
         'ml-collections',
         'numpy',
         'optax>=0.2.5',
         'orbax-checkpoint>=0.11',
         'pillow',
+        'psutil',
         'rich',
         'safetensors',
         'scikit-learn',
         'tensorboardX',
         'tensorflow-datasets>=4.9.9',
+        'tensorstore>=0.1.71',
     ],
     extras_require={
         # To prepare a TFDS dataset that is not on disk yet.
         'prepare': ['tensorflow-cpu'],
         'test': ['beartype', 'pytest', 'ruff'],
         # To pre-train the embedded backbone, draw plots, make golden files.
-        'experiments': ['matplotlib', 'threadpoolctl'],
+        'experiments': ['threadpoolctl'],
         'parity': ['timm', 'torch', 'transformers'],
     },
 )

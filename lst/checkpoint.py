@@ -4,14 +4,13 @@ Orbax writes to a temporary folder and renames it when it is whole, so a run
 killed at any moment finds its last whole checkpoint.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
 from lst import data
-from lst.step import TrainState
 
 # Stands for the accuracy of a checkpoint that was not validated. Orbax warns of
 # a checkpoint without a metric, and any validated one is better than this.
@@ -22,12 +21,12 @@ class Restored(NamedTuple):
   """A checkpoint read back.
 
   Attributes:
-    state: the state, placed as the template was.
+    state: the state (a NamedTuple), placed as the template was.
     position: where in the data the run was.
     seconds: that the run had taken so far.
   """
 
-  state: TrainState
+  state: Any
   position: data.Position
   seconds: float
 
@@ -62,7 +61,7 @@ def _accuracy(metrics: dict[str, float]) -> float:
 
 def save(
     checkpoints: ocp.CheckpointManager,
-    state: TrainState,
+    state: Any,
     position: data.Position,
     seconds: float,
     val_accuracy: float | None,
@@ -80,7 +79,7 @@ def save(
 
 
 def restore(
-    checkpoints: ocp.CheckpointManager, step: int, template: TrainState
+    checkpoints: ocp.CheckpointManager, step: int, template: Any
 ) -> Restored:
   """Reads the checkpoint of `step` to the shapes and devices of `template`.
 
@@ -94,7 +93,7 @@ def restore(
           state=ocp.args.StandardRestore(abstract),
           about=ocp.args.JsonRestore()))
   return Restored(
-      TrainState(**read.state), data.Position(**read.about['position']),
+      type(template)(**read.state), data.Position(**read.about['position']),
       read.about['seconds'])
 
 

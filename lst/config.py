@@ -21,9 +21,11 @@ def default() -> ConfigDict:
   config.method = 'side'
   config.data = _data()
   config.backbone = _backbone()
+  config.cache = _cache()
   config.side = _side()
   config.optimizer = _optimizer()
   config.train = _train()
+  config.sweep = _sweep()
   config.lock()
   return config
 
@@ -38,6 +40,11 @@ def flat(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
     else:
       out[prefix + name] = value
   return out
+
+
+def order_seed(config: ConfigDict) -> int:
+  """The seed of the order of the training examples."""
+  return config.seed if config.data.seed < 0 else config.data.seed
 
 
 def check(config: ConfigDict) -> None:
@@ -70,8 +77,15 @@ def _data() -> ConfigDict:
       train='train',
       val='',
       test='test',
+      # Of the order of the training examples; -1 = config.seed.
+      seed=-1,
       # bilinear or bicubic (antialiased), bilinear_tf (TensorFlow's default).
       resize='bilinear',
+      # none, flip (mirrored) or crop (a random window, mirrored or not): how
+      # each example's views 1, 2, ... are made; view 0 is the plain image.
+      augment='none',
+      # Fixed views of each example, of which an epoch shows one.
+      views=1,
       # Threads that decode, and batches made ahead.
       workers=2,
       prefetch=4,
@@ -95,6 +109,19 @@ def _backbone() -> ConfigDict:
   ))
 
 
+def _cache() -> ConfigDict:
+  return ConfigDict(dict(
+      # Of the backbone's features: disk, ram, off, or auto, which estimates
+      # bytes and seconds, chooses, and says why.
+      mode='auto',
+      # Folder of all caches; '' = $LST_CACHE, else ~/.cache/lst/features.
+      path='',
+      # exact, int8 (per channel), or projected (on `rank` directions).
+      form='exact',
+      rank=64,
+  ))
+
+
 def _side() -> ConfigDict:
   return ConfigDict(dict(
       # losa or linear.
@@ -107,6 +134,8 @@ def _side() -> ConfigDict:
       # Of LoSA, see `lst.LowRank`.
       rank=8,
       residual='running',
+      # Blocks at the start of the backbone without a mixer.
+      skip=0,
       first='channel',
       token_mixing=True,
       activation='gelu',
@@ -144,4 +173,27 @@ def _train() -> ConfigDict:
       checkpoint_steps=0,
       # Steps that each line of the metrics sums over.
       log_steps=50,
+  ))
+
+
+def _sweep() -> ConfigDict:
+  """Values to try in all combinations, trained together on the same features.
+
+  () = the field's own value alone. Flags: --config.sweep.lr='(1e-3, 3e-3)'.
+  """
+  return ConfigDict(dict(
+      # Of config.optimizer.
+      lr=(),
+      weight_decay=(),
+      # Of config.side.
+      rank=(),
+      alpha=(),
+      skip=(),
+      # Seeds of the initial parameters; the order of the data is one for all.
+      seed=(),
+      # Successive halving: at each rung the best 1 / halving of the runs go on;
+      # 0 = all runs go to the end.
+      halving=0,
+      # Runs trained at the same time; 0 = as many as memory allows.
+      chunk=0,
   ))

@@ -3,21 +3,26 @@
 import optax
 
 
-def schedule(config, steps: int, steps_per_epoch: float) -> optax.Schedule:
+def schedule(
+    config, steps: int, steps_per_epoch: float, lr=None
+) -> optax.Schedule:
   """Linear warm-up to `config.lr`, then cosine to zero at `steps`.
 
   Args:
     config: `lst.config.default().optimizer`.
     steps: optimizer updates of the whole run.
     steps_per_epoch: optimizer updates in a pass over the training data.
+    lr: in place of `config.lr`; may be traced.
   """
   warmup = min(round(config.warmup_epochs * steps_per_epoch), steps - 1)
-  return optax.warmup_cosine_decay_schedule(
-      0.0, config.lr, warmup, max(steps, warmup + 1))
+  shape = optax.warmup_cosine_decay_schedule(
+      0.0, 1.0, warmup, max(steps, warmup + 1))
+  lr = config.lr if lr is None else lr
+  return lambda count: lr * shape(count)
 
 
 def build(
-    config, steps: int, steps_per_epoch: float
+    config, steps: int, steps_per_epoch: float, lr=None, weight_decay=None
 ) -> optax.GradientTransformation:
   """AdamW, with gradient clipping and accumulation where asked for.
 
@@ -25,18 +30,22 @@ def build(
     config: `lst.config.default().optimizer`.
     steps: training steps (batches) of the whole run.
     steps_per_epoch: batches in a pass over the training data.
+    lr, weight_decay: in place of the fields of these names; may be traced, so
+      that many runs share one program.
 
   Raises:
     ValueError: a field outside its range.
   """
   _check(config, steps)
   every = config.accumulate
-  rate = schedule(config, steps // every, steps_per_epoch / every)
+  rate = schedule(config, steps // every, steps_per_epoch / every, lr)
   chain = []
   if config.clip_norm:
     chain.append(optax.clip_by_global_norm(config.clip_norm))
   chain.append(optax.adamw(
-      rate, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay))
+      rate, b1=config.b1, b2=config.b2,
+      weight_decay=(
+          config.weight_decay if weight_decay is None else weight_decay)))
   optimizer = optax.chain(*chain)
   if every > 1:
     optimizer = optax.MultiSteps(optimizer, every).gradient_transformation()

@@ -53,41 +53,47 @@ def peak_memory() -> int:
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def compile_and_show(config, built, folder, first):
+def forward_flops(config, built) -> float | None:
+  """FLOPs of the frozen backbone on one training batch, on one device."""
+  image = jax.ShapeDtypeStruct((*built.backbone.image_size, 3), np.uint8)
+  images = batch_shapes(image, config.train.batch_size, built.mesh).inputs
+  return flops(
+      jax.jit(built.backbone.apply).lower(built.weights, images).compile())
+
+
+def compile_and_show(config, built, inputs, folder, first):
   """Compiles the training step and prints the banner.
 
   Returns:
     (the compiled step, {'flops_step_over_forward': ratio or None}).
   """
   console = Console()
-  batch = _batch_shapes(
-      config.train.batch_size, built.backbone.image_size, built.mesh)
+  batch = batch_shapes(inputs.shapes, config.train.batch_size, built.mesh)
   with console.status('compiling'):
-    forward = jax.jit(built.backbone.apply).lower(
-        built.frozen, batch.inputs).compile()
+    forward = forward_flops(config, built)
     train_step = built.train_step.lower(
         built.state, built.frozen, batch).compile()
-  step_flops, forward_flops = flops(train_step), flops(forward)
-  ratio = step_flops / forward_flops if forward_flops else None
+  ratio = flops(train_step) / forward if forward else None
   if jax.process_index() == 0:
-    rows = _banner(config, built, folder, first, ratio)
+    rows = banner(config, built, folder, first, ratio)
     console.print(table('lst', rows), highlight=False)
   return train_step, {'flops_step_over_forward': ratio}
 
 
-def _batch_shapes(batch_size, image_size, mesh) -> data.Batch:
+def batch_shapes(example, batch_size, mesh) -> data.Batch:
   """A global batch as shapes, split over the devices as `put_batch` does."""
   def shape(dtype, *rest):
     return jax.ShapeDtypeStruct(
         (batch_size, *rest), dtype, sharding=sharding.batched(mesh))
 
-  return data.Batch(
-      shape(np.uint8, *image_size, 3), shape(np.int32), shape(np.float32))
+  inputs = jax.tree.map(lambda x: shape(x.dtype, *x.shape), example)
+  return data.Batch(inputs, shape(np.int32), shape(np.float32))
 
 
-def _banner(config, built, folder, first, ratio) -> dict[str, str]:
+def banner(config, built, folder, first, ratio) -> dict[str, str]:
+  """What a run says of itself as it starts: names and values."""
   backbone, dataset, mesh = built.backbone, built.dataset, built.mesh
-  trained, frozen = count(built.state.params), count(built.frozen)
+  trained, frozen = count(built.state.params), count(built.weights)
   sizes = ', '.join(
       f'{s.size:,} {name}' for name, s in zip(
           ('train', 'val', 'test'),
@@ -133,7 +139,7 @@ def finish(
       'steps': built.steps,
       'train_examples': built.dataset.train.size,
       'trainable_params': count(built.state.params),
-      'backbone_params': count(built.frozen),
+      'backbone_params': count(built.weights),
       **facts,
       'peak_memory_bytes': peak_memory(),
       'device': built.mesh.devices.flat[0].device_kind,

@@ -1,49 +1,29 @@
 """A run from its config to its result: build, restore, step, evaluate, save."""
 
 import functools
-import math
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import numpy as np
 from etils import epath
 
 from lst import (
     checkpoint,
     data,
     evaluate,
-    losses,
+    inputs,
     metrics,
-    optimizer,
     report,
     sharding,
-    step,
     workdir,
 )
 from lst import config as config_lib
-from lst import method as methods
-from lst.backbones import backbone as backbones
+from lst.build import build
 from lst.screen import Screen
+from lst.stops import evaluation_steps
 from lst.window import NonFiniteError, Window
 from lst.writers import Writer
 
-__all__ = ['Built', 'NonFiniteError', 'build', 'evaluation_steps', 'run']
-
-
-class Built(NamedTuple):
-  """All parts of a run, each made of its part of the config."""
-
-  mesh: jax.sharding.Mesh
-  dataset: data.Data
-  backbone: backbones.Backbone
-  method: methods.Method
-  frozen: Any
-  state: step.TrainState
-  train_step: Any
-  eval_step: Any
-  steps: int
-  steps_per_epoch: float
+__all__ = ['NonFiniteError', 'build', 'evaluation_steps', 'run']
 
 
 def run(config, folder: epath.PathLike) -> dict[str, Any]:
@@ -77,74 +57,14 @@ def run(config, folder: epath.PathLike) -> dict[str, Any]:
     return _run(config, folder)
 
 
-def build(config) -> Built:
-  """Makes every part that `config` names; compiles no step yet."""
-  mesh = sharding.make_mesh()
-  _check(config.train, mesh)
-  dataset = data.build(config.data)
-  backbone = backbones.build(config.backbone)
-  method = methods.build(config, backbone, len(dataset.classes))
-  steps_per_epoch = dataset.train.size / config.train.batch_size
-  steps = math.ceil(config.train.epochs * steps_per_epoch)
-  update = optimizer.build(config.optimizer, steps, steps_per_epoch)
-  loss = functools.partial(
-      losses.cross_entropy, smoothing=config.optimizer.label_smoothing)
-
-  everywhere = sharding.replicated(mesh)
-  frozen = jax.device_put(backbone.frozen, everywhere)
-  init = functools.partial(
-      _init, method=method, optimizer=update, image_size=backbone.image_size)
-  state = jax.jit(init, out_shardings=everywhere)(
-      jax.random.key(config.seed), frozen)
-  train_step = jax.jit(
-      functools.partial(
-          step.train_step, predict=method.predict, loss=loss,
-          optimizer=update),
-      out_shardings=everywhere)
-  eval_step = jax.jit(
-      functools.partial(
-          step.eval_step, predict=method.predict, loss=losses.cross_entropy),
-      out_shardings=everywhere)
-  return Built(
-      mesh, dataset, backbone._replace(frozen=None), method, frozen, state,
-      train_step, eval_step, steps, steps_per_epoch)
-
-
-def _check(config, mesh) -> None:
-  for field in ('batch_size', 'eval_batch_size', 'log_steps'):
-    if config[field] < 1:
-      raise ValueError(
-          f'config.train.{field}={config[field]} has to be at least 1')
-  for field in ('epochs', 'eval_epochs'):
-    if not 0 < config[field] < math.inf:
-      raise ValueError(
-          f'config.train.{field}={config[field]} has to be above 0')
-  if config.checkpoint_steps < 0:
-    raise ValueError(
-        f'config.train.checkpoint_steps={config.checkpoint_steps} has to be 0 '
-        '(only with validation) or more')
-  for field in ('batch_size', 'eval_batch_size'):
-    sharding.check_batch(config[field], mesh, f'config.train.{field}')
-
-
-def _init(key, frozen, method, optimizer, image_size) -> step.TrainState:
-  image = jax.ShapeDtypeStruct((1, *image_size, 3), np.uint8)
-  params = method.init(key, frozen, image)
-  return step.TrainState(np.int32(0), params, optimizer.init(params))
-
-
 def _run(config, folder: epath.Path) -> dict[str, Any]:
   started = time.monotonic()
   built = build(config)
-  mesh, dataset, frozen, state = (
-      built.mesh, built.dataset, built.frozen, built.state)
-  reading = dict(
-      image_size=built.backbone.image_size, resize=config.data.resize,
-      process_index=jax.process_index(), process_count=jax.process_count(),
-      workers=config.data.workers, prefetch=config.data.prefetch)
+  built, batches_of = inputs.open_(config, built)
+  mesh, frozen, state = built.mesh, built.frozen, built.state
   position = functools.partial(
-      data.position, dataset.train, batch_size=config.train.batch_size,
-      seed=config.seed)
+      data.position, built.dataset.train, batch_size=config.train.batch_size,
+      seed=config_lib.order_seed(config))
 
   checkpoints = checkpoint.manager(folder)
   first = checkpoints.latest_step() or 0
@@ -153,19 +73,11 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
     data.check_position(saved.position, position(step=first))
     state, started = saved.state, started - saved.seconds
 
-  batches = data.train_batches(
-      dataset.train, batch_size=config.train.batch_size, seed=config.seed,
-      start_step=first, cache_bytes=config.data.cache_bytes, **reading)
-  val, test = (
-      split and data.cached(
-          split, image_size=built.backbone.image_size,
-          resize=config.data.resize, max_bytes=config.data.cache_bytes)
-      for split in (dataset.val, dataset.test))
+  batches = batches_of.train(first)
   score = functools.partial(
-      evaluate.evaluate, built.eval_step, frozen=frozen, mesh=mesh,
-      batch_size=config.train.eval_batch_size, **reading)
+      evaluate.evaluate, built.eval_step, frozen=frozen, mesh=mesh)
   train_step, facts = report.compile_and_show(
-      config, built, folder, first)
+      config, built, batches_of, folder, first)
 
   workdir.claim(folder, config)
   writer = Writer(folder, first)
@@ -188,8 +100,9 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
       if saves:
         window.check_params(now, state.params)
         accuracy = None
-        if evaluates and val:
-          accuracy = window.validated(now, score(state.params, split=val))
+        if evaluates and batches_of.val:
+          accuracy = window.validated(
+              now, score(state.params, batches=batches_of.val()))
         checkpoint.save(
             checkpoints, state, position(step=now),
             time.monotonic() - started, accuracy)
@@ -200,26 +113,19 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
     writer.close()
     checkpoints.wait_until_finished()
 
-  chosen = checkpoint.best_step(checkpoints) if val else None
+  chosen = checkpoint.best_step(checkpoints) if batches_of.val else None
   params = state.params
   val_accuracy = None
   if chosen is not None:
     params = checkpoint.restore(checkpoints, chosen, state).state.params
-    val_accuracy = score(params, split=val).means()['accuracy']
-  tested = score(params, split=test) if test else metrics.Sums()
+    val_accuracy = score(
+        params, batches=batches_of.val()).means()['accuracy']
+  tested = metrics.Sums()
+  if batches_of.test:
+    tested = score(params, batches=batches_of.test())
   checkpoints.close()
   return report.finish(
       config, built, folder, params, tested, facts, val_accuracy=val_accuracy,
       tested_step=chosen or built.steps,
       images_per_second=screen.rate,
       seconds=time.monotonic() - started)
-
-
-def evaluation_steps(
-    config, steps: int, steps_per_epoch: float
-) -> frozenset[int]:
-  """The steps after which to validate: every `eval_epochs`, and the last."""
-  every = config.train.eval_epochs
-  count = math.floor(steps / (every * steps_per_epoch))
-  inner = (math.ceil(k * every * steps_per_epoch) for k in range(1, count + 1))
-  return frozenset([*(s for s in inner if s < steps), steps])

@@ -26,11 +26,14 @@ class Writer:
 
   def write(self, step: int, values: dict[str, Any]) -> None:
     """One line of `values` at `step`; the numbers also as TensorBoard scalars.
+
+    None stands for a number that is none, which JSON cannot say.
     """
     self._file.write(json.dumps({'step': step, **values}) + '\n')
     self._file.flush()
     for name, value in values.items():
-      self._events.add_scalar(name, value, step)
+      if value is not None:
+        self._events.add_scalar(name, value, step)
 
   def close(self) -> None:
     """Flushes and closes both."""

@@ -17,7 +17,7 @@ READERS = r'\b(?:config(?:\.\w+)?|c)'
 
 
 @pytest.mark.parametrize('group', [
-    '', 'data', 'backbone', 'side', 'optimizer', 'train'])
+    '', 'data', 'backbone', 'cache', 'side', 'optimizer', 'train'])
 def test_schema_is_locked(group):
   part = config.default()
   part = part[group] if group else part

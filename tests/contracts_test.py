@@ -8,7 +8,17 @@ import numpy as np
 import optax
 import pytest
 
-from lst import checkpoint, data, losses, method, report, sharding, step, train
+from lst import (
+    build,
+    checkpoint,
+    data,
+    losses,
+    method,
+    report,
+    sharding,
+    step,
+    train,
+)
 from lst.method import METHODS
 from lst.side import SIDES
 from tests import tiny
@@ -29,8 +39,8 @@ class Case(NamedTuple):
 
   name: str
   config: object
-  eight: train.Built
-  one: train.Built
+  eight: build.Built
+  one: build.Built
 
 
 @pytest.fixture(scope='module', params=tiny.CASES, ids=tiny.case_id)

@@ -35,6 +35,10 @@ ALLOWED = {
     'lst/data/': (),
     'lst/side/': ('lst.features', 'lst.product'),
     'lst/backbones/': ('lst.features', 'lst.product'),
+    'lst/cache/__main__.py': (
+        'lst.cache', 'lst.features', 'lst.config', 'lst.data', 'lst.backbones',
+        'lst.method', 'lst.usage'),
+    'lst/cache/': ('lst.features', 'lst.data'),
     'lst/step.py': ('lst.metrics', 'lst.data'),
     'lst/method.py': ('lst.side', 'lst.features', 'lst.backbones'),
 }
@@ -92,6 +96,7 @@ def test_imports_point_one_way(path):
      'lst.side.linear'),
     ('lst/step.py', 'from lst import report', 'lst.report'),
     ('lst/losses.py', 'from lst import LowRank', 'lst'),
+    ('lst/cache/new.py', 'from lst.method import Method', 'lst.method'),
 ])
 def test_the_check_sees_an_import(path, source, expected):
   assert strays(path, source) == {expected}

@@ -2,22 +2,29 @@
 
 from lst.data.decode import decode, normalise, resize
 from lst.data.examples import Batch, Data, DataError, Example, Source, Split
+from lst.data.fingerprint import fingerprint
+from lst.data.load import PADDING, Loader
 from lst.data.pipeline import (
   Position,
   cached,
   check_position,
   eval_batches,
+  eval_rows,
   position,
   train_batches,
+  train_rows,
 )
 from lst.data.sources import SOURCES, build
+from lst.data.views import view, viewed
 
 __all__ = [
+  'PADDING',
   'SOURCES',
   'Batch',
   'Data',
   'DataError',
   'Example',
+  'Loader',
   'Position',
   'Source',
   'Split',
@@ -26,8 +33,13 @@ __all__ = [
   'check_position',
   'decode',
   'eval_batches',
+  'eval_rows',
+  'fingerprint',
   'normalise',
   'position',
   'resize',
   'train_batches',
+  'train_rows',
+  'view',
+  'viewed',
 ]

@@ -13,7 +13,9 @@ The arguments of `train_batches` and `eval_batches`:
   batch_size: examples in a global batch, over all hosts.
   image_size: side, or (height, width), in pixels.
   resize: a key of `lst.data.decode.RESIZES`.
-  seed: of the order, which depends on nothing else.
+  seed: of the order, and of which view of an example comes first.
+  augment: a key of `lst.data.views.AUGMENTS`.
+  views: fixed views of each example, of which an epoch shows one.
   start_step: the first global batch to give; equals that many skipped.
   process_index: this host, from 0.
   process_count: hosts; must divide `batch_size`.
@@ -28,13 +30,14 @@ it.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lst.data.cache import cached
 from lst.data.examples import Batch, DataError, Split
 from lst.data.load import PADDING, Loader, image_shape
+from lst.data.views import Choice, viewed
 
 
 class Position(NamedTuple):
@@ -92,6 +95,8 @@ def train_batches(
   workers: int = 2,
   prefetch: int = 4,
   cache_bytes: int = 2**31,
+  augment: str = 'none',
+  views: int = 1,
 ) -> Iterator[Batch]:
   """Endless training batches, shuffled anew in every epoch.
 
@@ -101,21 +106,54 @@ def train_batches(
   >>> from lst.data import procedural
   >>> split = Split('val', procedural.source('count').splits['val'])
   >>> batch = next(train_batches(split, batch_size=4, image_size=32))
-  >>> batch.image.shape, batch.label.shape
+  >>> batch.inputs.shape, batch.label.shape
   ((4, 32, 32, 3), (4,))
+  """
+  rows = viewed(split, augment, views)
+  kept = cached(
+    rows, image_size=image_size, resize=resize, max_bytes=cache_bytes
+  )
+  load = Loader(kept, image_shape(image_size), resize)
+  return train_rows(
+    split.size, load, batch_size=batch_size, seed=seed, views=views,
+    start_step=start_step, process_index=process_index,
+    process_count=process_count, workers=workers, prefetch=prefetch,
+  )
+
+
+def train_rows(
+  examples: int,
+  load: Callable[[np.ndarray], Any],
+  *,
+  batch_size: int,
+  seed: int = 0,
+  views: int = 1,
+  start_step: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
+  workers: int = 2,
+  prefetch: int = 4,
+) -> Iterator[Any]:
+  """What `load` makes of the rows of each training batch, endlessly.
+
+  `train_batches` is this with a `load` that decodes images; with that of a
+  cache of features the same rows come in the same order.
+
+  Args:
+    examples: their number; row = example * views + view.
+    load: from rows, int64 (b,), to a batch; called in threads.
+
+  The other arguments and the errors are at the head of this file.
   """
   rows = _rows(batch_size, process_index, process_count)
   if start_step < 0:
     raise DataError(f'start_step is {start_step}: it counts from 0.')
   import grain
 
-  order = grain.MapDataset.range(split.size).shuffle(_mix(seed)).repeat()
-  batches = order.batch(batch_size).map(rows)[start_step:]
-  kept = cached(
-    split, image_size=image_size, resize=resize, max_bytes=cache_bytes
-  )
-  load = Loader(kept, image_shape(image_size), resize)
-  return _iterate(batches.map(load), workers, prefetch)
+  order = grain.MapDataset.range(examples).shuffle(_mix(seed)).repeat()
+  choose = Choice(examples, views, batch_size, _mix(seed))
+  batches = order.batch(batch_size).map_with_index(choose).map(rows)
+  return _iterate(batches[start_step:].map(load), workers, prefetch)
 
 
 def eval_batches(
@@ -135,16 +173,42 @@ def eval_batches(
   its share of the examples. Wrap the split in `cached` to decode it once for
   many passes. The arguments and errors are at the head of this file.
   """
-  rows = _rows(batch_size, process_index, process_count)
+  load = Loader(split, image_shape(image_size), resize)
+  return eval_rows(
+    np.arange(split.size), load, batch_size=batch_size,
+    process_index=process_index, process_count=process_count, workers=workers,
+    prefetch=prefetch,
+  )
+
+
+def eval_rows(
+  rows: np.ndarray,
+  load: Callable[[np.ndarray], Any],
+  *,
+  batch_size: int,
+  process_index: int = 0,
+  process_count: int = 1,
+  workers: int = 2,
+  prefetch: int = 4,
+) -> Iterator[Any]:
+  """What `load` makes of some rows, once, in their order.
+
+  Args:
+    rows: integers (n,).
+    load: from rows, int64 (b,), of which `PADDING` is none, to a batch.
+
+  The other arguments and the errors are at the head of this file.
+  """
+  own = _rows(batch_size, process_index, process_count)
   import grain
 
-  number = -(-split.size // batch_size)
+  number = -(-len(rows) // batch_size)
+  missing = number * batch_size - len(rows)
+  padded = np.pad(rows, (0, missing), constant_values=PADDING)
 
   def indices(step: int) -> np.ndarray:
-    whole = np.arange(step * batch_size, (step + 1) * batch_size)
-    return rows(np.where(whole < split.size, whole, PADDING))
+    return own(padded[step * batch_size : (step + 1) * batch_size])
 
-  load = Loader(split, image_shape(image_size), resize)
   batches = grain.MapDataset.range(number).map(indices).map(load)
   return _iterate(batches, workers, prefetch)
 
@@ -167,7 +231,7 @@ def _mix(seed: int) -> int:
   return int(np.random.SeedSequence(seed).generate_state(1)[0])
 
 
-def _iterate(batches, workers: int, prefetch: int) -> Iterator[Batch]:
+def _iterate(batches, workers: int, prefetch: int) -> Iterator[Any]:
   """Makes batches ahead in threads."""
   import grain
 

@@ -18,11 +18,15 @@ class _Size(NamedTuple):
   num_examples: int
 
 
-class _Slices:
-  """Slices of several sources, one after the other."""
+class Slices:
+  """Slices of several sources, one after the other.
+
+  Attributes:
+    slices: (source, start, stop) of each.
+  """
 
   def __init__(self, slices: list[tuple[Examples, int, int]]):
-    self._slices = slices
+    self.slices = slices
     self._ends = []
     for _, start, stop in slices:
       self._ends.append((self._ends[-1] if self._ends else 0) + stop - start)
@@ -34,7 +38,7 @@ class _Slices:
     if not 0 <= index < len(self):
       raise IndexError(f'{index} is outside 0 to {len(self) - 1}')
     part = bisect.bisect_right(self._ends, index)
-    source, _, stop = self._slices[part]
+    source, _, stop = self.slices[part]
     return source[stop - self._ends[part] + index]
 
 
@@ -75,7 +79,7 @@ def select(text: str, sources: Mapping[str, Examples], where: str) -> Split:
       f'The split {text!r} of {where} selects no example in one of its parts.'
       f' There are: {_sizes(sources)}.'
     )
-  return Split(text, _Slices(slices))
+  return Split(text, Slices(slices))
 
 
 def _absolute(text, sources, where):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from lst.data import prepare
 from lst.data.examples import DataError, Example, Examples, Source
+from lst.data.fingerprint import stamp_of
 from lst.data.splits import nearest
 
 
@@ -24,11 +25,12 @@ class Task(NamedTuple):
 class _Records:
   """The records of one split: the encoded image and the label of each."""
 
-  def __init__(self, records, features, keys: tuple[str, str]):
+  def __init__(self, records, features, keys: tuple[str, str], files):
     import tensorflow_datasets as tfds
 
     self._records = records
     self._keys = keys
+    self._files = files
     self._classes = features[keys[1]].num_classes
     # Only these two are parsed: masks and boxes would cost their decoding.
     self._features = tfds.features.FeaturesDict(
@@ -38,6 +40,10 @@ class _Records:
 
   def __len__(self) -> int:
     return len(self._records)
+
+  def stamp(self) -> str:
+    """Of the files and the features: reading all records would take long."""
+    return '|'.join((*self._keys, *map(stamp_of, map(str, self._files))))
 
   def __getitem__(self, index: int) -> Example:
     record = self._features.deserialize_example_np(
@@ -86,7 +92,9 @@ def source(
     records = builder.as_data_source(
       name, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )
-    splits[name] = _Records(records, builder.info.features, keys)
+    splits[name] = _Records(
+      records, builder.info.features, keys, info.filepaths
+    )
   return Source(f'tfds/{builder.info.full_name}', splits, classes)
 
 

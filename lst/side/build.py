@@ -7,9 +7,10 @@ from lst.side.network import NORMS, POOLS, SideNetwork
 
 def _low_rank(config) -> LowRank:
   return LowRank(
-      rank=config.rank, residual=config.residual, first=config.first,
-      token_mixing=config.token_mixing, activation=config.activation,
-      alpha=config.alpha, use_bias=config.use_bias, tap_norm=config.tap_norm)
+      rank=config.rank, residual=config.residual, skip=config.skip,
+      first=config.first, token_mixing=config.token_mixing,
+      activation=config.activation, alpha=config.alpha,
+      use_bias=config.use_bias, tap_norm=config.tap_norm)
 
 
 SIDES = {

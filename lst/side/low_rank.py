@@ -43,6 +43,7 @@ class LowRank(nn.Module):
     rank: r, the same for both kinds of mixer.
     residual: 'running' (y_i = y_{i-1} + ..., starts as the frozen features) or
       'figure' (y_i = z_i + ..., starts as b_L + sum of all b_i).
+    skip: blocks at the start without a mixer; the kinds stay as they were.
     first: kind of the first mixer, 'channel' or 'token'.
     token_mixing: False makes every mixer a channel mixer.
     activation: a key of `ACTIVATIONS`.
@@ -57,6 +58,7 @@ class LowRank(nn.Module):
 
   rank: int = 8
   residual: str = 'running'
+  skip: int = 0
   first: str = 'channel'
   token_mixing: bool = True
   activation: str = 'gelu'
@@ -89,8 +91,13 @@ class LowRank(nn.Module):
     """Prepared features, L taps (B, N, D), to refined tokens L mixers later."""
     self._check()
     taps, added = features.taps, Added()
+    if not 0 <= self.skip < len(taps):
+      raise ValueError(
+          f'skip={self.skip} has to be from 0 to {len(taps) - 1}: one of the '
+          f'{len(taps)} blocks keeps its mixer')
     for i, z in enumerate(taps):
-      added = self._mix(i, z, added)
+      if i >= self.skip:
+        added = self._mix(i, z, added)
     # Under the running residual, the frozen part of z_L is b_L + b_L.
     scale = 0.5 if self.residual == 'running' else 1.0
     return Refined(taps[-1], added, scale)

@@ -28,6 +28,10 @@ class _Drawn:
   def __getitem__(self, index: int) -> Example:
     return draw(*self._names, index)
 
+  def stamp(self) -> str:
+    """The images are drawn by code: its name says all."""
+    return '/'.join((_DOMAIN, *self._names))
+
 
 def draw(task: str, split: str, index: int) -> Example:
   """Draws one example; the classes take turns, so they are balanced.

@@ -1,0 +1,145 @@
+"""All parts of a run, each made of its part of the config."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from lst import data, losses, optimizer, sharding, step
+from lst import method as methods
+from lst.backbones import backbone as backbones
+
+
+class Built(NamedTuple):
+  """What a run is made of.
+
+  Attributes:
+    mesh: of all devices.
+    dataset: its splits and classes.
+    backbone: without its weights.
+    weights: of the backbone, on the mesh.
+    method: what is trained.
+    predict: (params, frozen, inputs) -> logits, as training calls it: that of
+      `method`, or its `readout` on features from a cache.
+    frozen: the second argument of `predict`.
+    state: at step 0, on the mesh.
+    optimizer: of `state`.
+    loss: (logits, labels) -> losses (B,).
+    train_step, eval_step: jitted, of `predict`.
+    steps, steps_per_epoch: of the whole run; of a pass over the training data.
+  """
+
+  mesh: Mesh
+  dataset: data.Data
+  backbone: backbones.Backbone
+  weights: Any
+  method: methods.Method
+  predict: Callable
+  frozen: Any
+  state: step.TrainState
+  optimizer: optax.GradientTransformation
+  loss: Callable
+  train_step: Callable
+  eval_step: Callable
+  steps: int
+  steps_per_epoch: float
+
+
+def build(config) -> Built:
+  """Makes every part that `config` names; compiles no step yet."""
+  mesh = sharding.make_mesh()
+  _check(config.train, mesh)
+  dataset = data.build(config.data)
+  backbone = backbones.build(config.backbone)
+  weights = jax.device_put(backbone.frozen, sharding.replicated(mesh))
+  return _assemble(
+      config, mesh, dataset, backbone._replace(frozen=None), weights)
+
+
+def rebuilt(built: Built, config) -> Built:
+  """The same data and backbone under another method and optimizer."""
+  other = _assemble(
+      config, built.mesh, built.dataset, built.backbone, built.weights)
+  if built.predict is built.method.predict:
+    return other
+  return on_features(other, built.frozen)
+
+
+def on_features(built: Built, norm) -> Built:
+  """A side method whose batches hold features from a cache, not images.
+
+  Args:
+    built: of a side method.
+    norm: the norm of those features, or None.
+  """
+  return _with_predict(
+      built, methods.on_features(built.method),
+      jax.device_put(norm, sharding.replicated(built.mesh)))
+
+
+def initialiser(built: Built, config) -> Callable:
+  """(key, weights) -> the parameters that a run of `config` starts with."""
+  method = methods.build(config, built.backbone, len(built.dataset.classes))
+  return _initialiser(method, built.backbone.image_size, built.mesh)
+
+
+def _initialiser(method, image_size, mesh) -> Callable:
+  def init(key, weights):
+    image = jax.ShapeDtypeStruct((1, *image_size, 3), np.uint8)
+    return method.init(key, weights, image)
+
+  return jax.jit(init, out_shardings=sharding.replicated(mesh))
+
+
+def _assemble(config, mesh, dataset, backbone, weights) -> Built:
+  method = methods.build(config, backbone, len(dataset.classes))
+  steps_per_epoch = dataset.train.size / config.train.batch_size
+  steps = math.ceil(config.train.epochs * steps_per_epoch)
+  update = optimizer.build(config.optimizer, steps, steps_per_epoch)
+  params = _initialiser(method, backbone.image_size, mesh)(
+      jax.random.key(config.seed), weights)
+  state = jax.device_put(
+      step.TrainState(np.int32(0), params, jax.jit(update.init)(params)),
+      sharding.replicated(mesh))
+  loss = functools.partial(
+      losses.cross_entropy, smoothing=config.optimizer.label_smoothing)
+  built = Built(
+      mesh, dataset, backbone, weights, method, None, None, state, update, loss,
+      None, None, steps, steps_per_epoch)
+  return _with_predict(built, method.predict, weights)
+
+
+def _with_predict(built: Built, predict, frozen) -> Built:
+  everywhere = sharding.replicated(built.mesh)
+  train_step = functools.partial(
+      step.train_step, predict=predict, loss=built.loss,
+      optimizer=built.optimizer)
+  eval_step = functools.partial(
+      step.eval_step, predict=predict, loss=losses.cross_entropy)
+  return built._replace(
+      predict=predict, frozen=frozen,
+      train_step=jax.jit(train_step, out_shardings=everywhere),
+      eval_step=jax.jit(eval_step, out_shardings=everywhere))
+
+
+def _check(config, mesh) -> None:
+  for field in ('batch_size', 'eval_batch_size', 'log_steps'):
+    if config[field] < 1:
+      raise ValueError(
+          f'config.train.{field}={config[field]} has to be at least 1')
+  for field in ('epochs', 'eval_epochs'):
+    if not 0 < config[field] < math.inf:
+      raise ValueError(
+          f'config.train.{field}={config[field]} has to be above 0')
+  if config.checkpoint_steps < 0:
+    raise ValueError(
+        f'config.train.checkpoint_steps={config.checkpoint_steps} has to be 0 '
+        '(only with validation) or more')
+  for field in ('batch_size', 'eval_batch_size'):
+    sharding.check_batch(config[field], mesh, f'config.train.{field}')
+

@@ -1,0 +1,195 @@
+"""`python -m lst.cache build|inspect|verify|prune`, see `USAGE`."""
+
+import sys
+import time
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+USAGE = """python -m lst.cache COMMAND [FLAGS]
+  build --config=FILE [--config.a.b=value]   computes the features of all
+      splits of a config, or what is missing of them; the same flags as
+      python -m lst.main
+  inspect   lists the caches
+  verify    reads every checksum; status 1 if anything is damaged;
+      --repair deletes what is, so that the next build makes it anew
+  prune     deletes caches by --days=N (not used for longer), --gib=N (all
+      together take no more) or --incomplete; --dry_run only says which
+  --root=FOLDER is where the caches are: by default $LST_CACHE or
+      ~/.cache/lst/features"""
+
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'Config file, such as configs/digits.py.',
+    lock_config=True)
+_ROOT = flags.DEFINE_string('root', '', 'Folder of all caches.')
+_REPAIR = flags.DEFINE_bool('repair', False, 'Delete damaged shards.')
+_DAYS = flags.DEFINE_float('days', None, 'Prune what was not used for longer.')
+_GIB = flags.DEFINE_float('gib', None, 'Prune down to this size.')
+_INCOMPLETE = flags.DEFINE_bool('incomplete', False, 'Prune what lacks shards.')
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Only say what would go.')
+
+DAMAGED, STOPPED, USED_WRONGLY, INTERRUPTED = 1, 1, 2, 130
+
+
+def build(config) -> None:
+  """Makes the features of every split of a config, on disk.
+
+  Args:
+    config: `lst.config.default()`, changed or not; whatever its cache mode.
+
+  Raises:
+    lst.cache.CacheError, lst.data.DataError, ValueError, OSError: as training
+      does.
+  """
+  from lst import cache, data
+  from lst import method as methods
+  from lst.backbones import backbone as backbones
+  dataset = data.build(config.data)
+  backbone = backbones.build(config.backbone)
+  method = methods.build(config, backbone, len(dataset.classes))
+  if method.extract is None:
+    raise ValueError(
+        f'config.method={config.method!r} has no frozen features to keep')
+  origin = cache.origin(backbone, method.extract)
+  options = cache.options(config)._replace(mode='disk')
+  if _ROOT.value:
+    options = options._replace(path=_ROOT.value)
+  train, epochs = dataset.train, config.train.epochs
+  plain = options._replace(augment='none', views=1)
+  codebook = None
+  for split, how, passes in (
+      (train, options, epochs),
+      (dataset.val, plain, epochs / config.train.eval_epochs),
+      (dataset.test, plain, 1.0)):
+    if split is None:
+      continue
+    store = cache.prepare(
+        origin, how, split, train, epochs=passes, codebook=codebook,
+        note={'data': dataset.name}, progress=_progress).store
+    codebook = store.codebook
+    print(f'{store.folder}: {store.rows:,} rows of {split.name!r}')
+
+
+def _progress(done: int, total: int) -> None:
+  if sys.stderr.isatty():
+    end = '\n' if done == total else ''
+    print(f'\r{done:,} of {total:,} rows', end=end, file=sys.stderr, flush=True)
+
+
+def _build(root) -> int:
+  if _CONFIG.value is None:
+    return _say('build needs --config=FILE, such as configs/digits.py')
+  build(_CONFIG.value)
+  return 0
+
+
+def _inspect(root) -> int:
+  from rich import box
+  from rich.console import Console
+  from rich.table import Table
+
+  from lst.cache import caches, estimate
+  found = caches.find(root)
+  table = Table(
+      title=f'{len(found)} caches in {root}', title_justify='left',
+      box=box.SIMPLE, pad_edge=False)
+  for name in ('cache', 'backbone', 'data', 'form', 'rows', 'size', 'unused',
+               'whole'):
+    table.add_column(name, no_wrap=name == 'cache', overflow='fold')
+  for one in found:
+    about, plan = one.about, one.about.layout
+    note = about.note
+    rank = about.key['form'].get('rank', '')
+    table.add_row(
+        one.folder.name, str(note.get('backbone', '')),
+        f'{note.get("data", "")} {note.get("split", "")}',
+        f'{about.form} {rank}', f'{plan.rows:,}', estimate.size(one.bytes),
+        estimate.duration(max(0.0, time.time() - one.changed)),
+        f'{plan.shards - one.missing} of {plan.shards} shards'
+        if one.missing else 'yes')
+  Console().print(table, highlight=False)
+  return 0
+
+
+def _verify(root) -> int:
+  from lst.cache import caches
+  status = 0
+  for one in caches.find(root):
+    wrong = caches.verify(one)
+    if not wrong:
+      print(f'{one.folder}: {one.about.layout.shards} shards are whole')
+      continue
+    status = DAMAGED
+    print('\n'.join(wrong))
+    if _REPAIR.value:
+      print(f'{one.folder}: {caches.repair(one)} damaged files deleted')
+    print(f'made whole by: {one.about.command}')
+  if status and not _REPAIR.value:
+    print('--repair deletes what is damaged; the command that made a cache '
+          'then makes that, and nothing else, anew')
+  return status
+
+
+def _prune(root) -> int:
+  from lst.cache import caches, estimate
+  if _DAYS.value is None and _GIB.value is None and not _INCOMPLETE.value:
+    return _say('prune needs --days=N, --gib=N or --incomplete')
+  most = None if _GIB.value is None else _GIB.value * 2**30
+  gone = caches.stale(
+      caches.find(root), days=_DAYS.value, most_bytes=most,
+      incomplete=_INCOMPLETE.value)
+  freed = 0
+  for one in gone:
+    print(f'{"would delete" if _DRY_RUN.value else "deleting"} {one.folder}, '
+          f'{estimate.size(one.bytes)}, {one.about.note}')
+    if _DRY_RUN.value or caches.delete(one):
+      freed += one.bytes
+  print(f'{estimate.size(freed)} {"to be " if _DRY_RUN.value else ""}freed')
+  return 0
+
+
+COMMANDS = {
+    'build': _build, 'inspect': _inspect, 'verify': _verify, 'prune': _prune}
+
+
+def _say(message: str) -> int:
+  print(message, file=sys.stderr)
+  return USED_WRONGLY
+
+
+def _parse(argv: list[str]) -> list[str]:
+  from lst import config, usage
+  try:
+    rest = flags.FLAGS(argv)
+    if _CONFIG.value is not None:
+      config.check(_CONFIG.value)
+  except Exception as error:
+    # Whatever a config file may raise.
+    if usage.config_file(argv):
+      sys.exit(_say(usage.explained(error, argv)))
+    sys.exit(_say(f'{error}\n{USAGE}'))
+  return rest
+
+
+def main(argv: list[str]) -> int:
+  """Runs a command; returns the exit status."""
+  if len(argv) != 2 or argv[1] not in COMMANDS:
+    return _say(USAGE)
+  from lst import cache, data
+  if not flags.FLAGS['verbosity'].present:
+    logging.set_verbosity(logging.WARNING)
+  try:
+    return COMMANDS[argv[1]](cache.root_of(_ROOT.value))
+  except (cache.CacheError, data.DataError, ValueError, OSError) as error:
+    if flags.FLAGS.verbosity > 0:
+      raise
+    print(f'{type(error).__name__}: {error}', file=sys.stderr)
+    return STOPPED
+  except KeyboardInterrupt:
+    print('\nstopped; the same command goes on with what is missing',
+          file=sys.stderr)
+    return INTERRUPTED
+
+
+if __name__ == '__main__':
+  app.run(main, flags_parser=_parse)

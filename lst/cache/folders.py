@@ -1,0 +1,146 @@
+"""The folder of a cache: who writes it, what is wrong with it, what is its."""
+
+import contextlib
+import hashlib
+import pathlib
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import filelock
+
+from lst.cache import codebooks, forms, layout, shards
+from lst.cache.errors import CacheError
+
+MEND = ('The command that made it (training, or `python -m lst.cache build`) '
+        'computes it, and nothing else, anew.')
+
+
+class Fault(NamedTuple):
+  """A shard of one array that is not as it was written.
+
+  Attributes:
+    array: the name of the array.
+    shard: its number.
+    why: missing, of another size, or its checksum.
+  """
+
+  array: str
+  shard: int
+  why: str
+
+
+@contextlib.contextmanager
+def locked(
+    folder: pathlib.Path, say: Callable[[str], Any] | None = print
+) -> Iterator[None]:
+  """Holds the folder of a cache against other writers, of any process.
+
+  Args:
+    folder: of the cache. Its lock lies beside it, as it must outlive it.
+    say: told that another process has it, before waiting for that to end;
+      None does not wait.
+
+  Raises:
+    CacheError: another process holds it and `say` is None.
+  """
+  folder.parent.joinpath('.locks').mkdir(parents=True, exist_ok=True)
+  lock = filelock.FileLock(folder.parent / '.locks' / f'{folder.name}.lock')
+  try:
+    lock.acquire(timeout=0)
+  except filelock.Timeout as error:
+    if say is None:
+      raise CacheError(
+          f'{folder} is in use by another process that writes it') from error
+    say(f'another process writes the features in {folder}: waiting for it')
+    lock.acquire()
+  try:
+    yield
+  finally:
+    lock.release()
+
+
+def faults(
+    folder: pathlib.Path, plan: layout.Layout, checksums: bool = False
+) -> list[Fault]:
+  """What is missing or damaged, by the sizes of files or by every checksum."""
+  check = shards.checked if checksums else shards.whole
+  found = (
+      Fault(array.name, shard, check(folder, plan, array, shard))
+      for shard in range(plan.shards) for array in plan.arrays)
+  return [fault for fault in found if fault.why]
+
+
+def complete(folder: pathlib.Path) -> bool:
+  """Whether a cache has all its files at their full size."""
+  try:
+    about = layout.read_about(folder)
+    read_codebook(folder, about)
+  except CacheError:
+    return False
+  return not faults(folder, about.layout)
+
+
+def read_codebook(
+    folder: pathlib.Path, about: layout.About
+) -> forms.Codebook:
+  """The codebook of a cache.
+
+  Raises:
+    CacheError: it is missing or damaged.
+  """
+  path = folder / layout.CODEBOOK
+  content = path.read_bytes() if path.exists() else b''
+  if hashlib.sha256(content).hexdigest() != about.codebook:
+    raise CacheError(f'{path} is missing or damaged. {MEND}')
+  return codebooks.unpack(about.form, path, len(about.layout.taps))
+
+
+def contents(folder: pathlib.Path) -> list[pathlib.Path]:
+  """What a cache has in its folder, about.json last; nothing else."""
+  names = [
+      path for path in sorted(folder.glob('*'))
+      if re.fullmatch(r'tap_\d+|label|codebook\.safetensors(\.part)?|'
+                      r'about\.json\.part', path.name)]
+  return [*names, *folder.glob(layout.ABOUT)]
+
+
+def clear(folder: pathlib.Path) -> None:
+  """Deletes what a cache has in its folder. Call it under `locked`."""
+  for path in contents(folder):
+    if path.is_dir() and not path.is_symlink():
+      shutil.rmtree(path)
+    else:
+      path.unlink()
+
+
+def discard(folder: pathlib.Path, found: Sequence[Fault]) -> int:
+  """Deletes shards that are still damaged; how many, for the next build.
+
+  Raises:
+    CacheError: another process writes the cache.
+  """
+  with locked(folder, say=None):
+    plan = layout.read_about(folder).layout
+    arrays = {array.name: array for array in plan.arrays}
+    found = [
+        fault for fault in found
+        if shards.checked(folder, plan, arrays[fault.array], fault.shard)]
+    for fault in found:
+      path = shards.path_of(folder, arrays[fault.array], fault.shard)
+      path.unlink(missing_ok=True)
+  return len(found)
+
+
+def told(
+    folder: pathlib.Path, found: Sequence[Fault], otherwise: str = ''
+) -> str:
+  """Damage in words: what, where, and what to do."""
+  if not found:
+    return f'{folder} cannot be read: {otherwise}'
+  first = found[0]
+  more = f', and {len(found) - 1} more like it' if found[1:] else ''
+  return (f'{folder}: shard {first.shard} of {first.array} is not as it was '
+          f'written ({first.why}){more}. {MEND} `python -m lst.cache verify` '
+          'lists all damage.')

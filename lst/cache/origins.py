@@ -1,0 +1,118 @@
+"""What decides features: where they come from, how they are kept."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lst.cache import key as keys
+from lst.data import Split, fingerprint
+from lst.features import Features
+
+# A codebook is found on at most so many rows of the training split.
+FIT_ROWS = 2048
+
+
+class Origin(NamedTuple):
+  """What features come from.
+
+  Attributes:
+    extract: (frozen, images uint8 (B, H, W, 3)) -> prepared features; pure.
+    frozen: the weights, on the devices.
+    digest: `lst.cache.digest_of` the weights.
+    name: of the backbone, for people.
+    image_size: (height, width) in pixels.
+    mean, std: that images are brought to.
+    dtype: of the features.
+    put: a batch of images, or their mask, to the devices.
+  """
+
+  extract: Callable[[Any, Any], Features]
+  frozen: Any
+  digest: str
+  name: str
+  image_size: tuple[int, int]
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  dtype: str
+  put: Callable[[Any], Any] = jnp.asarray
+
+  @property
+  def like(self) -> Features:
+    """The features of one image, as shapes."""
+    images = jax.ShapeDtypeStruct((1, *self.image_size, 3), np.uint8)
+    return jax.eval_shape(self.extract, self.frozen, images)
+
+
+class Options(NamedTuple):
+  """How features are kept; each has the meaning it has in `lst.config`."""
+
+  mode: str
+  path: str
+  form: str
+  rank: int
+  augment: str
+  views: int
+  resize: str
+  batch_size: int
+  workers: int
+  prefetch: int
+
+
+def origin(backbone: Any, extract: Callable, **changes) -> Origin:
+  """The origin of a `lst.backbones` backbone under a method's `extract`.
+
+  Args:
+    backbone: with its weights.
+    extract: of the method.
+    **changes: of fields of `Origin`, such as `put`, or `frozen` where the
+      weights are on the devices already.
+  """
+  return Origin(
+      extract, backbone.frozen, keys.digest_of(backbone.frozen),
+      backbone.name, tuple(backbone.image_size), tuple(backbone.mean),
+      tuple(backbone.std), backbone.dtype)._replace(**changes)
+
+
+def options(config: Any) -> Options:
+  """The options of a config (`lst.config.default()`)."""
+  return Options(
+      config.cache.mode, config.cache.path, config.cache.form,
+      config.cache.rank, config.data.augment, config.data.views,
+      config.data.resize, config.train.batch_size, config.data.workers,
+      config.data.prefetch)
+
+
+def key(origin: Origin, options: Options, split: Split, train: Split):
+  """The key of the features of `split`, with a codebook found on `train`."""
+  form, fitted_on = {'name': options.form}, ''
+  if options.form == 'projected':
+    form['rank'] = options.rank
+  if options.form != 'exact':
+    form['rows'], fitted_on = FIT_ROWS, fingerprint(train)
+  views = {'augment': options.augment, 'views': options.views, 'seed': 0}
+  preprocessing = {
+      'image_size': origin.image_size, 'resize': options.resize,
+      'mean': origin.mean, 'std': origin.std}
+  return keys.Key(
+      origin.digest, preprocessing, program(origin), origin.dtype, form, views,
+      fingerprint(split), fitted_on)
+
+
+def program(origin: Origin) -> str:
+  """A digest of what `extract` computes, from its trace.
+
+  It stands for the architecture, the taps and what a side network prepares of
+  them, and changes with the code, so that no cache outlives it.
+  """
+  images = jax.ShapeDtypeStruct((1, *origin.image_size, 3), np.uint8)
+  shapes = jax.eval_shape(lambda x: x, origin.frozen)
+  traced = jax.make_jaxpr(origin.extract)(shapes, images)
+  # Functions print where they lie in memory.
+  text = re.sub(r'0x[0-9a-f]+', '', str(traced.jaxpr))
+  text += keys.digest_of(traced.consts)
+  return hashlib.sha256(text.encode()).hexdigest()

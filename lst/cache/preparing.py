@@ -1,0 +1,156 @@
+"""From a split of images and what extracts features of them to a store."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lst.cache import estimate, fill, folders, forms, layout
+from lst.cache import key as keys
+from lst.cache.making import build
+from lst.cache.memory import build_in_memory
+from lst.cache.origins import FIT_ROWS, Options, Origin, key
+from lst.cache.rows import Produced, Recipe, Store
+from lst.data import Loader, Split, eval_rows, viewed
+
+
+def recipe(
+    origin: Origin, options: Options, split: Split, train: Split,
+    codebook: forms.Codebook | None = None,
+) -> Recipe:
+  """How the rows of `split` are made.
+
+  Args:
+    origin: of the features.
+    options: of the pipeline and the form.
+    split: the examples, without views.
+    train: what the codebook is found on.
+    codebook: where that is done already.
+  """
+  extract = jax.jit(origin.extract)
+
+  def produce(rows: np.ndarray, split: Split = split) -> Iterator[Produced]:
+    every = viewed(split, options.augment, options.views)
+    load = Loader(every, origin.image_size, options.resize)
+    batches = eval_rows(
+        rows, load, batch_size=options.batch_size, workers=options.workers,
+        prefetch=options.prefetch)
+    for batch in batches:
+      taps = extract(origin.frozen, origin.put(batch.inputs)).taps
+      yield Produced(taps, batch.label[batch.mask > 0])
+
+  def fit() -> forms.Codebook:
+    if codebook is not None:
+      return codebook
+    rows = np.arange(train.size * options.views)
+    rows = rows[np.linspace(
+        0, len(rows) - 1, min(FIT_ROWS, len(rows))).astype(int)]
+    taps = (
+        tuple(tap[:len(produced.label)] for tap in produced.taps)
+        for produced in produce(rows, train))
+    return forms.fit(options.form, taps, _norm(origin), options.rank)
+
+  return Recipe(
+      origin.like.taps, split.size * options.views, produce, fit)
+
+
+def _norm(origin: Origin):
+  """The final norm that the features carry; no image is needed for it."""
+  images = np.zeros((1, *origin.image_size, 3), np.uint8)
+  return jax.jit(lambda frozen: origin.extract(frozen, images).norm)(
+      origin.frozen)
+
+
+def forward_seconds(origin: Origin, batch_size: int) -> float:
+  """Seconds of a frozen pass, an image: the second of two batches."""
+  images = np.zeros((batch_size, *origin.image_size, 3), np.uint8)
+  extract = jax.jit(origin.extract)
+  for _ in range(2):
+    started = time.monotonic()
+    jax.block_until_ready(extract(origin.frozen, origin.put(images)))
+  return (time.monotonic() - started) / batch_size
+
+
+def stored_bytes(origin: Origin, options: Options) -> int:
+  """Bytes of one row in the form that the options name, before it is made."""
+  def of(tap):
+    if options.form == 'exact' or tap.shape[1] == 1:
+      return estimate.bytes_per_row([tap])
+    if options.form == 'int8':
+      return int(np.prod(tap.shape[1:]))
+    narrow = (*tap.shape[:2], min(options.rank, tap.shape[2]))
+    return estimate.bytes_per_row([jax.ShapeDtypeStruct(narrow, tap.dtype)])
+
+  return sum(map(of, origin.like.taps))
+
+
+class Prepared(NamedTuple):
+  """A store, or None where features are computed on the spot, and why."""
+
+  store: Store | None
+  choice: estimate.Choice
+
+
+def prepare(
+    origin: Origin,
+    options: Options,
+    split: Split,
+    train: Split,
+    *,
+    epochs: int | float,
+    codebook: forms.Codebook | None = None,
+    note: dict[str, Any] | None = None,
+    say: Callable[[str], Any] = print,
+    progress: fill.Progress | None = None,
+) -> Prepared:
+  """Chooses where to keep the features of a split, and makes what is missing.
+
+  Args:
+    origin, options: of the features, and how to keep them.
+    split, train: whose features they are; what a codebook is found on.
+    epochs: how often every example is going to be read.
+    codebook: of the training split, where that is ready.
+    note: for `inspect`, such as the name of the data.
+    say, progress: as `build` has them.
+
+  Raises:
+    CacheError: a mode that does not fit, or as `build` does.
+    lst.data.DataError: an image cannot be read, or a view is not there.
+  """
+  if options.mode == 'off':
+    return Prepared(None, estimate.Choice('off', 'off, as asked', {}))
+  root, name = keys.root_of(options.path), key(origin, options, split, train)
+  work = _work(origin, options, split, train, epochs, root, name)
+  choice = estimate.choose(options.mode, work, estimate.free(root))
+  say(f'features of {split.name!r}: {choice.reason}')
+  if choice.mode == 'off':
+    return Prepared(None, choice)
+  how = recipe(origin, options, split, train, codebook)
+  if choice.mode == 'ram':
+    return Prepared(build_in_memory(how, progress), choice)
+  note = _note(origin, split, work) | (note or {})
+  store = build(root, name, how, note=note, say=say, progress=progress)
+  return Prepared(store, choice)
+
+
+def _note(origin, split, work) -> dict[str, Any]:
+  return {'backbone': origin.name, 'split': split.name,
+          'examples': split.size, 'forward_seconds': work.forward_seconds}
+
+
+def _work(
+    origin, options, split, train, epochs, root, name
+) -> estimate.Work:
+  folder = keys.folder_of(root, name)
+  kept = folders.complete(folder)
+  if kept:
+    seconds = layout.read_about(folder).note['forward_seconds']
+  else:
+    seconds = forward_seconds(origin, options.batch_size)
+  fitted = 0 if options.form == 'exact' else min(
+      FIT_ROWS, train.size * options.views)
+  return estimate.Work(
+      split.size, options.views, epochs, stored_bytes(origin, options), seconds,
+      fitted, kept)

@@ -1,0 +1,173 @@
+"""A sweep from its config to its table: many runs trained as one."""
+
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from lst import (
+    build,
+    checkpoint,
+    data,
+    evaluate,
+    metrics,
+    report,
+    sharding,
+    workdir,
+)
+from lst import config as config_lib
+from lst.screen import Screen
+from lst.sweep import halving, points, stacked, table
+from lst.sweep.parts import Programs, make, start
+from lst.writers import Writer
+
+
+def run(config, folder: epath.PathLike) -> dict[str, Any]:
+  """Trains every point of `config.sweep` together and keeps the best.
+
+  Every run ends as it would alone, to rounding. The winner, by validation, is
+  tested and saved in `folder`/best as an ordinary run. The same call again
+  goes on where an earlier one stopped.
+
+  Returns:
+    The content of `folder`/result.json: the winner's, and 'sweep', the table.
+
+  Raises:
+    As `train.run`, and ValueError without a validation split.
+  """
+  config_lib.check(config)
+  folder = epath.Path(folder)
+  with workdir.locked(folder):
+    workdir.check_config(folder, config)
+    done = report.finished(folder)
+    if done is not None:
+      table.show(done['sweep'], folder)
+      return done
+    sweep = _Sweep(config, folder)
+    sweep.train()
+    return sweep.finish()
+
+
+class _Sweep:
+  """The state of the loop and what it writes to."""
+
+  def __init__(self, config, folder: epath.Path):
+    self._began = time.monotonic()
+    self._config, self._folder = config, folder
+    self._parts = make(config)
+    self._checkpoints = checkpoint.manager(folder)
+    self._runs, self._first = self._resume()
+    self._programs = Programs(config, self._parts, self._runs)
+    table.banner(
+        config, self._parts, folder, self._first, self._programs.chunk)
+    workdir.claim(folder, config)
+
+  def _resume(self) -> tuple[stacked.Runs, int]:
+    """The state to start from, and its step."""
+    runs, first = start(self._parts), self._checkpoints.latest_step() or 0
+    if not first:
+      return runs, 0
+    left = min((n for s, n in self._parts.rungs.items() if s <= first),
+               default=len(self._parts.points))
+    saved = checkpoint.restore(
+        self._checkpoints, first, stacked.pick(runs, range(left)))
+    data.check_position(saved.position, self._position(first))
+    self._began -= saved.seconds
+    return saved.state, first
+
+  def _position(self, step: int) -> data.Position:
+    return data.position(
+        self._parts.built.dataset.train, step=step,
+        batch_size=self._config.train.batch_size,
+        seed=config_lib.order_seed(self._config))
+
+  def train(self) -> None:
+    """From the first step to the last."""
+    built, before = self._parts.built, None
+    batches = self._parts.batches_of.train(self._first)
+    self._writer = Writer(self._folder, self._first)
+    self._screen = Screen(
+        built.steps, self._first, self._config.train.batch_size)
+    try:
+      for now in range(self._first + 1, built.steps + 1):
+        batch = sharding.put_batch(next(batches), built.mesh)
+        self._runs, sums = self._programs.step(self._runs, batch)
+        # The host is never more than a step ahead of the device.
+        jax.block_until_ready(before)
+        before = sums.loss
+        self._screen.step(now)
+        if now in self._parts.stops:
+          self._stop(now, sums)
+    finally:
+      self._screen.close()
+      batches.close()
+      self._writer.close()
+      self._checkpoints.wait_until_finished()
+    self._checkpoints.close()
+
+  def _stop(self, now: int, trained: metrics.Sums) -> None:
+    """Validates all runs, drops some at a rung, saves the others."""
+    parts, built = self._parts, self._parts.built
+    sums = evaluate.evaluate(
+        self._programs.score, self._runs.params, built.frozen,
+        parts.batches_of.val(), built.mesh)
+    # A run whose loss is no number any more is the worst; others go on.
+    accuracy = np.where(
+        np.isfinite(sums.loss), sums.correct / sums.count, -1.0)
+    self._write(now, trained.on_host(), accuracy)
+    self._runs = stacked.record(self._runs, np.float32(accuracy), now)
+    if now in parts.rungs:
+      self._runs = stacked.pick(self._runs, halving.best(
+          jax.device_get(self._runs.best_accuracy), parts.rungs[now]))
+    checkpoint.save(
+        self._checkpoints, self._runs, self._position(now),
+        time.monotonic() - self._began,
+        float(np.max(jax.device_get(self._runs.best_accuracy))))
+    self._screen.go_on()
+
+  def _write(self, now: int, trained: metrics.Sums, accuracy) -> None:
+    epoch = now / self._parts.built.steps_per_epoch
+    names = [self._parts.names[k] for k in jax.device_get(self._runs.index)]
+    loss = trained.loss / trained.count
+    values = {'epoch': round(epoch, 4)}
+    for name, x, a in zip(names, loss, accuracy, strict=True):
+      # JSON has no name for what is not a number.
+      values[f'train_loss/{name}'] = float(x) if np.isfinite(x) else None
+      values[f'val_accuracy/{name}'] = float(a)
+    self._writer.write(now, values)
+    self._screen.metrics(epoch, {
+        'train_loss': float(np.nanmin(loss)) if np.isfinite(loss).any()
+        else float('nan'), 'val_accuracy': float(accuracy.max())})
+
+  def finish(self) -> dict[str, Any]:
+    """Tests and saves the winner; writes and shows the table."""
+    parts, runs = self._parts, jax.device_get(self._runs)
+    rows = table.rows(self._config, parts, self._folder, runs)
+    row = int(np.argmax(runs.best_accuracy))
+    point = parts.points[int(runs.index[row])]
+    built = build.rebuilt(parts.built, point)
+    params = jax.device_put(
+        stacked.cut(runs.best_params, row, built.state.params),
+        sharding.replicated(built.mesh))
+    tested = metrics.Sums()
+    if parts.batches_of.test:
+      tested = evaluate.evaluate(
+          built.eval_step, params, built.frozen, parts.batches_of.test(),
+          built.mesh)
+    best = self._folder / 'best'
+    best.mkdir(exist_ok=True)
+    workdir.claim(best, point)
+    table.write_metrics(self._folder, best, points.name(point, self._config))
+    result = report.finish(
+        point, built, best, params, tested, self._programs.facts,
+        val_accuracy=float(runs.best_accuracy[row]),
+        tested_step=int(runs.best_step[row]),
+        images_per_second=self._screen.rate,
+        seconds=time.monotonic() - self._began)
+    result = {**result, 'config': config_lib.flat(self._config), 'sweep': rows}
+    workdir.write_json(self._folder / 'result.json', result)
+    table.write(self._config, rows, self._folder)
+    table.show(rows, self._folder)
+    return result

@@ -1,0 +1,233 @@
+"""A sweep gives what its runs give alone, and survives what they survive."""
+
+import csv
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lst import build, export, sharding, sweep, train
+from lst.sweep import halving, loop, parts, points, stacked
+from tests import runs, tiny
+
+STEPS = 6
+
+
+def make_config(weights, **fields):
+  config = runs.config(weights)
+  config.sweep.update(fields)
+  return config
+
+
+@pytest.fixture(scope='module')
+def mixed(weights):
+  """Sixteen runs that differ in all that a sweep varies."""
+  config = make_config(
+      weights, lr=(1e-3, 1e-2), weight_decay=(0.0, 0.1), rank=(2, 4),
+      skip=(0, 1))
+  config.optimizer.clip_norm = 0.5
+  made = parts.make(config)
+  # Alpha and the seed are of the initial parameters.
+  made = made._replace(points=[
+      _with(p, alpha=1.0 + k % 3, seed=k % 2)
+      for k, p in enumerate(made.points)])
+  return config, made
+
+
+def _with(point, alpha, seed):
+  point.side.alpha, point.seed = alpha, seed
+  return point
+
+
+def batches(built):
+  return [sharding.put_batch(tiny.batch(seed, 16), built.mesh)
+          for seed in range(STEPS)]
+
+
+def trained(config, made, chunk=0):
+  config.sweep.chunk = chunk
+  state = parts.start(made)
+  programs = parts.Programs(config, made, state)
+  for batch in batches(made.built):
+    state, sums = programs.step(state, batch)
+  return state, sums
+
+
+def assert_close(ours, theirs, atol=1e-5):
+  for (path, a), b in zip(
+      jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
+    np.testing.assert_allclose(
+        a, b, rtol=1e-4, atol=atol, err_msg=jax.tree_util.keystr(path))
+
+
+def test_each_run_ends_as_it_does_alone(mixed):
+  config, made = mixed
+  state, sums = trained(config, made)
+  ends = []
+  for k, point in enumerate(made.points):
+    built = build.rebuilt(made.built, point)
+    alone = built.state
+    for batch in batches(built):
+      alone, alone_sums = built.train_step(alone, built.frozen, batch)
+    ours = stacked.cut(state.params, k, alone.params)
+    assert_close(ours, jax.device_get(alone.params))
+    assert_close(jax.tree.map(lambda x, k=k: x[k], sums), alone_sums)
+    ends.append(ours)
+  # And the runs do differ.
+  kernels = {x['head']['kernel'].tobytes() for x in ends}
+  assert len(kernels) == len(ends)
+
+
+def test_what_is_padded_stays_zero(mixed):
+  config, made = mixed
+  state, _ = trained(config, made)
+  narrow = [k for k, p in enumerate(made.points) if p.side.rank == 2]
+  short = [k for k, p in enumerate(made.points) if p.side.skip == 1]
+  side = jax.device_get(state.params)['side']
+  for name, x in side.items():
+    if x.ndim == 3:
+      assert not x[narrow, 2:].any(), name
+      assert x[:, :2].any(), name
+    if '_0_' in name:
+      assert not x[short].any(), name
+
+
+@pytest.mark.parametrize('chunk', [1, 5])
+def test_chunks_change_nothing(mixed, chunk):
+  config, made = mixed
+  assert_close(
+      trained(config, made, chunk)[0].params, trained(config, made)[0].params)
+
+
+def test_too_little_memory_makes_chunks(mixed, monkeypatch):
+  config, made = mixed
+  config.sweep.chunk = 0
+  state = parts.start(made)
+  whole = parts.Programs(config, made, state)
+  assert whole.chunk == 0
+  needs = whole._of(state).memory_analysis().temp_size_in_bytes
+  monkeypatch.setattr(parts, '_free', lambda: 0.6 * needs / parts.SHARE)
+  assert 1 <= parts.Programs(config, made, state).chunk < len(made.points)
+  monkeypatch.setattr(parts, '_free', lambda: 1)
+  with pytest.raises(ValueError, match='batch_size'):
+    parts.Programs(config, made, state)
+
+
+def test_stack_and_cut():
+  trees = [{'a': np.ones((2, 3)), 'b': {'c': np.float32(2.0)}},
+           {'a': np.full((1, 3), 5.0)}]
+  both = stacked.stack(trees)
+  assert both['a'].shape == (2, 2, 3) and both['b']['c'].tolist() == [2.0, 0.0]
+  assert both['a'][1].tolist() == [[5.0] * 3, [0.0] * 3]
+  for k, tree in enumerate(trees):
+    back = stacked.cut(both, k, tree)
+    jax.tree.map(np.testing.assert_array_equal, back, tree)
+
+
+def test_the_best_parameters_are_kept():
+  state = stacked.Runs(
+      np.arange(2), None, {'x': jnp.array([1.0, 1.0])}, None,
+      {'x': jnp.array([0.0, 0.0])}, np.float32([0.5, 0.6]),
+      np.array([1, 1], np.int32))
+  state = stacked.record(state, np.float32([0.5, 0.4]), 7)
+  # Of equals the later one, as an ordinary run has it.
+  assert state.best_params['x'].tolist() == [1.0, 0.0]
+  assert state.best_step.tolist() == [7, 1]
+  np.testing.assert_allclose(state.best_accuracy, [0.5, 0.6])
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, weights):
+  folder = tmp_path_factory.mktemp('sweep')
+  config = make_config(weights, lr=(1e-3, 3e-2, 1e30), rank=(2, 4))
+  return config, folder, sweep.run(config, folder)
+
+
+def test_the_table_has_every_run_best_first(whole):
+  _, folder, result = whole
+  with (folder / 'sweep.csv').open() as file:
+    rows = list(csv.DictReader(file))
+  assert len(rows) == len(result['sweep']) == 6
+  accuracies = [r['val_accuracy'] or 0.0 for r in result['sweep']]
+  assert accuracies == sorted(accuracies, reverse=True)
+  assert result['val_accuracy'] == accuracies[0] > 0
+  assert (folder / 'sweep.png').read_bytes().startswith(b'\x89PNG')
+  # The runs of an impossible rate ended alone.
+  lost = [r for r in result['sweep'] if r['lr'] == 1e30]
+  assert [r['val_accuracy'] for r in lost] == [None, None]
+  lines = runs.lines(folder)
+  assert lines[-1]['train_loss/lr=1e+30 rank=2'] is None
+  assert lines[-1]['train_loss/lr=0.03 rank=2'] > 0
+
+
+def test_the_winner_is_an_ordinary_run(whole, tmp_path):
+  config, folder, result = whole
+  point = next(
+      p for p in points.points(config)
+      if (p.optimizer.lr, p.side.rank) == (
+          result['sweep'][0]['lr'], result['sweep'][0]['rank']))
+  alone = train.run(point, tmp_path)
+  again = json.loads((folder / 'best' / 'result.json').read_text())
+  assert again['config'] == alone['config']
+  for key in ('val_accuracy', 'tested_step', 'trainable_params',
+              'test_accuracy'):
+    assert again[key] == pytest.approx(alone[key]), key
+  ours, theirs = (
+      export.load(f / 'side.safetensors') for f in (folder / 'best', tmp_path))
+  assert_close(ours.params, theirs.params, atol=1e-4)
+  last = runs.lines(folder / 'best')[-1]
+  assert last['val_accuracy'] == pytest.approx(
+      runs.lines(tmp_path)[-1]['val_accuracy'])
+
+
+class StoppedError(Exception):
+  """In place of a kill."""
+
+
+@pytest.mark.parametrize('halve', [0, 2])
+def test_a_stopped_sweep_goes_on(weights, tmp_path, monkeypatch, halve):
+  config = make_config(
+      weights, lr=(1e-3, 1e-2), rank=(2, 4), halving=halve)
+  expected = sweep.run(config, tmp_path / 'whole')
+  stop = loop._Sweep._stop
+
+  def stopping(self, now, sums):
+    stop(self, now, sums)
+    if now >= 12:
+      raise StoppedError
+
+  monkeypatch.setattr(loop._Sweep, '_stop', stopping)
+  with pytest.raises(StoppedError):
+    sweep.run(config, tmp_path / 'stopped')
+  monkeypatch.undo()
+  result = sweep.run(config, tmp_path / 'stopped')
+  assert result['sweep'] == expected['sweep']
+  for name in ('metrics.jsonl', 'best/metrics.jsonl', 'sweep.csv'):
+    assert (tmp_path / 'stopped' / name).read_text() == (
+        tmp_path / 'whole' / name).read_text(), name
+  lasts = sorted(r['last_step'] for r in result['sweep'])
+  # 24 steps, with rungs at the first that validate from 6 and 12 on.
+  assert lasts == ([8, 8, 12, 24] if halve else [24] * 4)
+
+
+def test_halving_keeps_the_best_in_order():
+  assert halving.best([0.1, 0.9, 0.5, 0.9], 2).tolist() == [1, 3]
+  assert halving.best([0.5, 0.5, 0.1], 1).tolist() == [0]
+  assert halving.rungs(4, 0, 100, [100]) == {}
+  assert halving.rungs(24, 2, 160, range(1, 161)) == {
+      5: 12, 10: 6, 20: 3, 40: 2, 80: 1}
+  with pytest.raises(ValueError, match='halving'):
+    halving.rungs(4, 1, 100, [100])
+
+
+def test_bad_sweeps_are_told(weights):
+  config = make_config(weights, lr=(1e-3, 1e-2))
+  config.data.val = ''
+  with pytest.raises(ValueError, match='validation'):
+    parts.make(config)
+  with pytest.raises(ValueError, match='twice'):
+    parts.make(make_config(weights, lr=(1e-3, 1e-3)))
+  with pytest.raises(ValueError, match='rank'):
+    parts.start(parts.make(make_config(weights, rank=(0, 2))))
