@@ -76,7 +76,8 @@ def _gpu() -> str:
   if not shutil.which('nvidia-smi'):
     return 'none'
   return subprocess.run(
-      ['nvidia-smi', '--query-gpu=name,driver_version', '--format=csv,noheader'],
+      ['nvidia-smi', '--query-gpu=name,driver_version',
+       '--format=csv,noheader'],
       capture_output=True, text=True, check=False).stdout.strip()
 
 

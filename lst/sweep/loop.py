@@ -160,7 +160,8 @@ class _Sweep:
     workdir.claim(best, point)
     table.write_metrics(self._folder, best, points.name(point, self._config))
     result = report.finish(
-        point, built, best, params, tested, self._programs.facts,
+        point, built, best, params, tested,
+        {'flops_step_over_forward': None},
         val_accuracy=float(runs.best_accuracy[row]),
         tested_step=int(runs.best_step[row]),
         images_per_second=self._screen.rate,
