@@ -25,9 +25,9 @@ class Built(NamedTuple):
     weights: of the backbone, on the mesh.
     method: what is trained.
     predict: (params, frozen, inputs) -> logits, as training calls it: that of
-      `method`, or its `readout` on features from a cache.
-    frozen: the second argument of `predict`: `weights`, or the codebook of a
-      cache.
+      `method`, or its `readout` on stored features.
+    frozen: the second argument of `predict`: `weights`, or the codebook of
+      stored features.
     state: at step 0, on the mesh.
     optimizer: of `state`.
     loss: (logits, labels) -> losses (B,).
@@ -74,7 +74,7 @@ def rebuilt(built: Built, config) -> Built:
 
 
 def on_stored(built: Built, codebook) -> Built:
-  """A side method whose batches come from a cache, not as images.
+  """A side method whose batches are stored features, not images.
 
   Args:
     built: of a side method.

@@ -62,36 +62,25 @@ def forward_flops(config, built) -> float | None:
       jax.jit(built.backbone.apply).lower(built.weights, images).compile())
 
 
-def step_over_forward(config, built, batch, compiled) -> float | None:
+def step_over_forward(config, built, inputs, compiled) -> float | None:
   """FLOPs of a training step over those of the backbone's forward pass.
 
-  Compilers count the body of a loop once, and on CPUs a batch goes through
-  the backbone in a loop: of a side method on images, the pass is counted by
-  itself, and the rest of the step on the features that it gives.
+  Compilers count the body of a loop once, and a batch goes through in a loop
+  where it comes in parts: then the step is counted as one of the whole batch.
   """
   forward = forward_flops(config, built)
   if not forward:
     return None
-  beside = built.method.readout and built.predict is built.method.predict
-  if not beside and built.parts == 1:
-    return flops(compiled) / forward
-  predict, frozen = built.predict, built.frozen
-  if beside:
-    frozen = jax.eval_shape(
-        built.method.extract, built.weights, batch.inputs)
-    batch = batch._replace(inputs=jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(
-            x.shape, x.dtype, sharding=sharding.batched(built.mesh)),
-        frozen.taps))
-
-    def predict(params, features, taps):
-      return built.method.readout(params, features._replace(taps=taps))
-
-  whole = functools.partial(
-      step.train_step, predict=predict, loss=built.loss,
-      optimizer=built.optimizer)
-  counted = jax.jit(whole).lower(built.state, frozen, batch).compile()
-  return bool(beside) + flops(counted) / forward
+  # Whether the backbone runs in a program of its own, ahead of this one.
+  ahead = inputs.online and built.predict is not built.method.predict
+  if built.parts > 1:
+    whole = functools.partial(
+        step.train_step, predict=built.predict, loss=built.loss,
+        optimizer=built.optimizer)
+    batch = batch_shapes(inputs.shapes, config.train.batch_size, built.mesh)
+    compiled = jax.jit(whole).lower(
+        built.state, built.frozen, batch).compile()
+  return ahead + flops(compiled) / forward
 
 
 def compile_and_show(config, built, inputs, folder, first):
@@ -105,7 +94,7 @@ def compile_and_show(config, built, inputs, folder, first):
   with console.status('compiling'):
     train_step = built.train_step.lower(
         built.state, built.frozen, batch).compile()
-    ratio = step_over_forward(config, built, batch, train_step)
+    ratio = step_over_forward(config, built, inputs, train_step)
   if jax.process_index() == 0:
     rows = banner(config, built, folder, first, ratio)
     console.print(table('lst', rows), highlight=False)

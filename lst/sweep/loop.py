@@ -93,7 +93,8 @@ class _Sweep:
     try:
       for now in range(self._first + 1, built.steps + 1):
         batch = sharding.put_batch(next(batches), built.mesh)
-        self._runs, sums = self._programs.step(self._runs, batch)
+        self._runs, sums = self._programs.step(
+            self._runs, self._parts.batches_of.ready(batch))
         # The host is never more than a step ahead of the device.
         jax.block_until_ready(before)
         before = sums.loss
