@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from lst import data, losses, optimizer, sharding, step
+from lst import cache, data, losses, optimizer, sharding, step
 from lst import method as methods
 from lst.backbones import backbone as backbones
 
@@ -26,11 +26,13 @@ class Built(NamedTuple):
     method: what is trained.
     predict: (params, frozen, inputs) -> logits, as training calls it: that of
       `method`, or its `readout` on features from a cache.
-    frozen: the second argument of `predict`.
+    frozen: the second argument of `predict`: `weights`, or the codebook of a
+      cache.
     state: at step 0, on the mesh.
     optimizer: of `state`.
     loss: (logits, labels) -> losses (B,).
     train_step, eval_step: jitted, of `predict`.
+    parts: that a batch goes through a training step in.
     steps, steps_per_epoch: of the whole run; of a pass over the training data.
   """
 
@@ -46,6 +48,7 @@ class Built(NamedTuple):
   loss: Callable
   train_step: Callable
   eval_step: Callable
+  parts: int
   steps: int
   steps_per_epoch: float
 
@@ -67,19 +70,19 @@ def rebuilt(built: Built, config) -> Built:
       config, built.mesh, built.dataset, built.backbone, built.weights)
   if built.predict is built.method.predict:
     return other
-  return on_features(other, built.frozen)
+  return on_stored(other, built.frozen)
 
 
-def on_features(built: Built, norm) -> Built:
-  """A side method whose batches hold features from a cache, not images.
+def on_stored(built: Built, codebook) -> Built:
+  """A side method whose batches come from a cache, not as images.
 
   Args:
     built: of a side method.
-    norm: the norm of those features, or None.
+    codebook: of the cache.
   """
   return _with_predict(
-      built, methods.on_features(built.method),
-      jax.device_put(norm, sharding.replicated(built.mesh)))
+      built, methods.on_stored(built.method, cache.expand),
+      jax.device_put(codebook, sharding.replicated(built.mesh)))
 
 
 def initialiser(built: Built, config) -> Callable:
@@ -110,7 +113,7 @@ def _assemble(config, mesh, dataset, backbone, weights) -> Built:
       losses.cross_entropy, smoothing=config.optimizer.label_smoothing)
   built = Built(
       mesh, dataset, backbone, weights, method, None, None, state, update, loss,
-      None, None, steps, steps_per_epoch)
+      None, None, _parts(config.train, mesh), steps, steps_per_epoch)
   return _with_predict(built, method.predict, weights)
 
 
@@ -118,13 +121,25 @@ def _with_predict(built: Built, predict, frozen) -> Built:
   everywhere = sharding.replicated(built.mesh)
   train_step = functools.partial(
       step.train_step, predict=predict, loss=built.loss,
-      optimizer=built.optimizer)
+      optimizer=built.optimizer, parts=built.parts, shards=built.mesh.size)
   eval_step = functools.partial(
       step.eval_step, predict=predict, loss=losses.cross_entropy)
   return built._replace(
       predict=predict, frozen=frozen,
       train_step=jax.jit(train_step, out_shardings=everywhere),
       eval_step=jax.jit(eval_step, out_shardings=everywhere))
+
+
+def _parts(config, mesh) -> int:
+  """How many micro-batches a batch is."""
+  if not config.microbatch:
+    return 1
+  sharding.check_batch(config.microbatch, mesh, 'config.train.microbatch')
+  if config.batch_size % config.microbatch:
+    raise ValueError(
+        f'config.train.microbatch={config.microbatch} does not divide '
+        f'config.train.batch_size={config.batch_size}')
+  return config.batch_size // config.microbatch
 
 
 def _check(config, mesh) -> None:
@@ -136,6 +151,10 @@ def _check(config, mesh) -> None:
     if not 0 < config[field] < math.inf:
       raise ValueError(
           f'config.train.{field}={config[field]} has to be above 0')
+  if config.microbatch < 0:
+    raise ValueError(
+        f'config.train.microbatch={config.microbatch} has to be 0 (the whole '
+        'batch) or more')
   if config.checkpoint_steps < 0:
     raise ValueError(
         f'config.train.checkpoint_steps={config.checkpoint_steps} has to be 0 '

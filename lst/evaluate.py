@@ -1,35 +1,30 @@
 """One split to its metrics: masked sums, added on the host."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from jax.sharding import Mesh
-
-from lst import data, metrics, sharding
+from lst import inputs, metrics, sharding
 
 
-def evaluate(
-    eval_step: Callable,
-    params: Any,
-    frozen: Any,
-    batches: Iterable[data.Batch],
-    mesh: Mesh,
-) -> metrics.Sums:
+def evaluate(params: Any, of: inputs.Pass) -> metrics.Sums:
   """The sums over all examples of one pass.
 
   Args:
-    eval_step: jitted (params, frozen, batch) -> `metrics.Sums`.
     params: what was trained.
-    frozen: weights of the backbone, or the norm of cached features.
-    batches: at least one, padded and masked.
-    mesh: devices to use.
+    of: the pass.
 
   Returns:
     Sums on the host in double precision; `count` is the size of the split.
   """
+  return scored(of.reader.eval_step, params, of)
+
+
+def scored(step: Callable, params: Any, of: inputs.Pass) -> metrics.Sums:
+  """The sums that `step(params, frozen, batch)` gives over a pass."""
   total, last = metrics.Sums(), None
-  for batch in batches:
-    current = eval_step(params, frozen, sharding.put_batch(batch, mesh))
+  for batch in of.batches():
+    placed = sharding.put_batch(batch, of.reader.mesh)
+    current = step(params, of.reader.frozen, placed)
     # Read one batch late, so that the device never waits for the host.
     if last is not None:
       total += last.on_host()

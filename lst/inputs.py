@@ -2,14 +2,28 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
+from lst import cache, data, sharding
 from lst import config as config_lib
-from lst import data
-from lst.build import Built
+from lst.build import Built, on_stored
 from lst.data import Batch
+from lst.screen import Filling
+
+
+class Pass(NamedTuple):
+  """One evaluation pass, of images or from a cache, whatever training reads.
+
+  Attributes:
+    batches: () -> the batches, padded and masked.
+    reader: whose `predict`, `eval_step` and `frozen` are for such batches.
+  """
+
+  batches: Callable[[], Iterator[Batch]]
+  reader: Built
 
 
 class Inputs(NamedTuple):
@@ -17,47 +31,123 @@ class Inputs(NamedTuple):
 
   Attributes:
     train: (step to start after) -> endless batches, to be closed.
-    val, test: () -> one pass, padded and masked; None if there is no split.
+    val, test: the passes that evaluate, or None if there is no split.
     shapes: `Batch.inputs` of one example, as shapes without the batch axis.
-    about: where they come from, in a few words; '' if nothing is to be said.
   """
 
   train: Callable[[int], Iterator[Batch]]
-  val: Callable[[], Iterator[Batch]] | None
-  test: Callable[[], Iterator[Batch]] | None
+  val: Pass | None
+  test: Pass | None
   shapes: jax.ShapeDtypeStruct | tuple[jax.ShapeDtypeStruct, ...]
-  about: str = ''
+
+
+def open_(config, built: Built) -> tuple[Built, Inputs]:
+  """The inputs that `config.cache` asks for, and what reads them.
+
+  Makes the features that are to be cached and are not there yet, and says what
+  it chose and why.
+
+  Raises:
+    lst.cache.CacheError: the cache that was asked for cannot be.
+    lst.data.DataError: an image cannot be read.
+  """
+  if config.method != 'side' or config.cache.mode == 'off':
+    return built, images(config, built)
+  if jax.process_count() > 1:
+    if config.cache.mode == 'auto':
+      return built, images(config, built)
+    raise cache.CacheError(
+        f'config.cache.mode={config.cache.mode}: features are cached by a '
+        'single process; set it to off (or auto) for several')
+  filling = Filling()
+  train = _store(config, built, 'train', filling)
+  if train is None:
+    return built, images(config, built)
+  passes = {
+      name: _stored_pass(config, built, name, train.codebook, filling)
+      for name in ('val', 'test')}
+  one = train.read(np.zeros(1, np.int64))
+  shapes = tuple(jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in one)
+
+  def batches(start: int) -> Iterator[Batch]:
+    return data.train_rows(
+        built.dataset.train.size, train.batch, views=config.data.views,
+        batch_size=config.train.batch_size,
+        seed=config_lib.order_seed(config), start_step=start,
+        workers=config.data.workers, prefetch=config.data.prefetch)
+
+  return on_stored(built, train.codebook), Inputs(
+      batches, **passes, shapes=shapes)
+
+
+def _stored_pass(config, built, name, codebook, filling) -> Pass | None:
+  """The pass over a split: from its cache, or of images if it has none."""
+  if getattr(built.dataset, name) is None:
+    return None
+  store = _store(config, built, name, filling, codebook)
+  if store is None:
+    return _image_pass(config, built, name)
+  batches = functools.partial(
+      data.eval_rows, np.arange(store.rows), store.batch,
+      batch_size=config.train.eval_batch_size, workers=config.data.workers,
+      prefetch=config.data.prefetch)
+  return Pass(batches, on_stored(built, store.codebook))
+
+
+def _store(config, built, name, filling, codebook=None):
+  """The features of one split, or None if they are computed on the spot."""
+  options, passes = cache.options(config), config.train.epochs
+  if name != 'train':
+    # What is evaluated are the plain images.
+    options = options._replace(
+        views=1, augment='none', batch_size=config.train.eval_batch_size)
+    passes = config.train.epochs / config.train.eval_epochs + 1
+  if name == 'test':
+    # Read once: nothing is won by keeping it in memory for that.
+    passes = 1
+    if options.mode == 'ram':
+      return None
+  split = getattr(built.dataset, name)
+  origin = cache.origin(
+      built.backbone, built.method.extract, frozen=built.weights,
+      put=functools.partial(sharding.put_batch, mesh=built.mesh))
+  with filling.of(f'features of {split.name}') as progress:
+    return cache.prepare(
+        origin, options, split, built.dataset.train, epochs=passes,
+        codebook=codebook, note={'data': built.dataset.name},
+        say=filling.say, progress=progress).store
 
 
 def images(config, built: Built) -> Inputs:
   """Images, decoded as they are needed and kept if they all fit."""
-  size = built.backbone.image_size
-  reading = dict(
-      image_size=size, resize=config.data.resize,
-      process_index=jax.process_index(), process_count=jax.process_count(),
-      workers=config.data.workers, prefetch=config.data.prefetch)
-  limit = config.data.cache_bytes
-
   def train(start: int) -> Iterator[Batch]:
     return data.train_batches(
         built.dataset.train, batch_size=config.train.batch_size,
         seed=config_lib.order_seed(config), start_step=start,
-        cache_bytes=limit, **reading)
-
-  def passes(split):
-    if split is None:
-      return None
-    kept = data.cached(
-        split, image_size=size, resize=config.data.resize, max_bytes=limit)
-    return functools.partial(
-        data.eval_batches, kept, batch_size=config.train.eval_batch_size,
-        **reading)
+        cache_bytes=config.data.cache_bytes, augment=config.data.augment,
+        views=config.data.views, **_reading(config, built))
 
   return Inputs(
-      train, passes(built.dataset.val), passes(built.dataset.test),
-      jax.ShapeDtypeStruct((*size, 3), 'uint8'))
+      train, _image_pass(config, built, 'val'),
+      _image_pass(config, built, 'test'),
+      jax.ShapeDtypeStruct((*built.backbone.image_size, 3), 'uint8'))
 
 
-def open_(config, built: Built) -> tuple[Built, Inputs]:
-  """The inputs that `config` asks for, and what reads them."""
-  return built, images(config, built)
+def _image_pass(config, built, name) -> Pass | None:
+  split = getattr(built.dataset, name)
+  if split is None:
+    return None
+  kept = data.cached(
+      split, image_size=built.backbone.image_size, resize=config.data.resize,
+      max_bytes=config.data.cache_bytes)
+  batches = functools.partial(
+      data.eval_batches, kept, batch_size=config.train.eval_batch_size,
+      **_reading(config, built))
+  return Pass(batches, built)
+
+
+def _reading(config, built) -> dict[str, Any]:
+  return dict(
+      image_size=built.backbone.image_size, resize=config.data.resize,
+      process_index=jax.process_index(), process_count=jax.process_count(),
+      workers=config.data.workers, prefetch=config.data.prefetch)

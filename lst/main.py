@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
   """Runs the config of the flags; returns the exit status."""
   if len(argv) > 1:
     return _say(f'not a flag: {" ".join(argv[1:])}', USAGE)
-  from lst import data, sweep, train, workdir
+  from lst import cache, data, sweep, train, workdir
   if not flags.FLAGS['verbosity'].present:
     # Orbax and JAX report every move; `-v=0` brings that back.
     logging.set_verbosity(logging.WARNING)
@@ -50,8 +50,8 @@ def main(argv: list[str]) -> int:
     run = sweep.run if sweep.asked(_CONFIG.value) else train.run
     run(_CONFIG.value, folder)
   except (
-      data.DataError, workdir.WorkdirError, train.NonFiniteError, ValueError,
-      OSError) as error:
+      cache.CacheError, data.DataError, workdir.WorkdirError,
+      train.NonFiniteError, ValueError, OSError) as error:
     if flags.FLAGS.verbosity > 0:
       raise
     return _say(f'{type(error).__name__}: {error}', STOPPED)

@@ -58,14 +58,16 @@ def beside(
   return Method(init, predict, prepared, readout)
 
 
-def on_features(method: Method) -> Callable[[Params, Any, Any], Array]:
-  """`predict` of a side method for inputs that are features already.
+def on_stored(
+    method: Method, expand: Callable[[Any, Any], Features]
+) -> Callable[[Params, Any, Any], Array]:
+  """`predict` of a side method for inputs that come from a cache.
 
-  (params, norm, taps) -> logits: a batch from a cache holds the taps that
-  `extract` gave; their final norm (or None) is the same for all batches.
+  (params, codebook, stored) -> logits: a batch holds what is stored of each
+  image; `expand(stored, codebook)` makes of it what `extract` gave.
   """
-  def predict(params, norm, taps):
-    return method.readout(params, Features(taps, norm))
+  def predict(params, codebook, stored):
+    return method.readout(params, expand(stored, codebook))
 
   return predict
 

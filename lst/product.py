@@ -76,6 +76,30 @@ by_row.defvjp(_by_row_fwd, _by_row_bwd)
 
 
 @jax.custom_vjp
+def times(
+    x: Float[Array, 'b m r'], w: Float[Array, 'r k']
+) -> Float[Array, 'b m k']:
+  """`x @ w`: as `by_row` of `w^T`, which XLA on CPUs cannot run in bf16."""
+  return _einsum('bmr,rk->bmk', x, w.astype(x.dtype))
+
+
+def _times_fwd(x, w):
+  x, w = _keep((x, w))
+  return times(x, w), (x, w)
+
+
+def _times_bwd(operands, g):
+  x, w = operands
+  g = _keep(g.astype(x.dtype))
+  dx = _einsum('bmk,rk->bmr', g, w.astype(x.dtype))
+  dw = _einsum('bmr,bmk->rk', x, g)
+  return dx.astype(x.dtype), dw.astype(w.dtype)
+
+
+times.defvjp(_times_fwd, _times_bwd)
+
+
+@jax.custom_vjp
 def by_column(
     w: Float[Array, 'r m'], x: Float[Array, 'b m k']
 ) -> Float[Array, 'b r k']:

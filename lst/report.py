@@ -1,5 +1,6 @@
 """What a run tells about itself: its banner, its result, its files."""
 
+import functools
 import importlib.metadata
 import json
 import platform
@@ -12,7 +13,7 @@ from etils import epath
 from rich.console import Console
 
 from lst import config as config_lib
-from lst import data, export, sharding, workdir
+from lst import data, export, sharding, step, workdir
 from lst.screen import table
 
 PACKAGES = (
@@ -61,6 +62,38 @@ def forward_flops(config, built) -> float | None:
       jax.jit(built.backbone.apply).lower(built.weights, images).compile())
 
 
+def step_over_forward(config, built, batch, compiled) -> float | None:
+  """FLOPs of a training step over those of the backbone's forward pass.
+
+  Compilers count the body of a loop once, and on CPUs a batch goes through
+  the backbone in a loop: of a side method on images, the pass is counted by
+  itself, and the rest of the step on the features that it gives.
+  """
+  forward = forward_flops(config, built)
+  if not forward:
+    return None
+  beside = built.method.readout and built.predict is built.method.predict
+  if not beside and built.parts == 1:
+    return flops(compiled) / forward
+  predict, frozen = built.predict, built.frozen
+  if beside:
+    frozen = jax.eval_shape(
+        built.method.extract, built.weights, batch.inputs)
+    batch = batch._replace(inputs=jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(
+            x.shape, x.dtype, sharding=sharding.batched(built.mesh)),
+        frozen.taps))
+
+    def predict(params, features, taps):
+      return built.method.readout(params, features._replace(taps=taps))
+
+  whole = functools.partial(
+      step.train_step, predict=predict, loss=built.loss,
+      optimizer=built.optimizer)
+  counted = jax.jit(whole).lower(built.state, frozen, batch).compile()
+  return bool(beside) + flops(counted) / forward
+
+
 def compile_and_show(config, built, inputs, folder, first):
   """Compiles the training step and prints the banner.
 
@@ -70,10 +103,9 @@ def compile_and_show(config, built, inputs, folder, first):
   console = Console()
   batch = batch_shapes(inputs.shapes, config.train.batch_size, built.mesh)
   with console.status('compiling'):
-    forward = forward_flops(config, built)
     train_step = built.train_step.lower(
         built.state, built.frozen, batch).compile()
-  ratio = flops(train_step) / forward if forward else None
+    ratio = step_over_forward(config, built, batch, train_step)
   if jax.process_index() == 0:
     rows = banner(config, built, folder, first, ratio)
     console.print(table('lst', rows), highlight=False)

@@ -1,6 +1,8 @@
 """What a person sees: a banner, a bar or plain lines, and a final table."""
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 
 from rich import box
 from rich.console import Console
@@ -121,3 +123,34 @@ class Screen:
 def _shown(name: str, value: float) -> str:
   whole = name in ('acc', 'val') or name.endswith('accuracy')
   return f'{name} {value:.1%}' if whole else f'{name} {value:.3f}'
+
+
+class Filling:
+  """Bars while features are computed ahead of a run, and what is said."""
+
+  def __init__(self, console: Console | None = None):
+    self._console = console or Console()
+
+  def say(self, text: str) -> None:
+    """One line."""
+    self._console.print(text, highlight=False, soft_wrap=True)
+
+  @contextlib.contextmanager
+  def of(self, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Gives progress(rows done, rows to do); the bar comes with its first."""
+    bar = Progress(
+        TextColumn('{task.description}'), BarColumn(None),
+        MofNCompleteColumn(), TimeRemainingColumn(compact=True),
+        TextColumn('left'), console=self._console, expand=True,
+        transient=True)
+    task = bar.add_task(what, total=None)
+
+    def progress(done: int, total: int) -> None:
+      if self._console.is_terminal:
+        bar.start()
+      bar.update(task, completed=done, total=total)
+
+    try:
+      yield progress
+    finally:
+      bar.stop()

@@ -74,8 +74,6 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
     state, started = saved.state, started - saved.seconds
 
   batches = batches_of.train(first)
-  score = functools.partial(
-      evaluate.evaluate, built.eval_step, frozen=frozen, mesh=mesh)
   train_step, facts = report.compile_and_show(
       config, built, batches_of, folder, first)
 
@@ -102,7 +100,7 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
         accuracy = None
         if evaluates and batches_of.val:
           accuracy = window.validated(
-              now, score(state.params, batches=batches_of.val()))
+              now, evaluate.evaluate(state.params, batches_of.val))
         checkpoint.save(
             checkpoints, state, position(step=now),
             time.monotonic() - started, accuracy)
@@ -118,11 +116,11 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
   val_accuracy = None
   if chosen is not None:
     params = checkpoint.restore(checkpoints, chosen, state).state.params
-    val_accuracy = score(
-        params, batches=batches_of.val()).means()['accuracy']
+    val_accuracy = evaluate.evaluate(
+        params, batches_of.val).means()['accuracy']
   tested = metrics.Sums()
   if batches_of.test:
-    tested = score(params, batches=batches_of.test())
+    tested = evaluate.evaluate(params, batches_of.test)
   checkpoints.close()
   return report.finish(
       config, built, folder, params, tested, facts, val_accuracy=val_accuracy,

@@ -13,7 +13,7 @@ of it inside the jitted step:
 
 from lst.cache.disk import Disk
 from lst.cache.errors import CacheError
-from lst.cache.estimate import Choice, Work, choose, free
+from lst.cache.estimate import Choice, Free, Work, choose, free
 from lst.cache.forms import FORMS, encode, expand, fit
 from lst.cache.key import Key, digest_of, folder_of, root_of
 from lst.cache.making import build
@@ -27,6 +27,7 @@ __all__ = [
     'CacheError',
     'Choice',
     'Disk',
+    'Free',
     'Key',
     'Memory',
     'Options',

@@ -92,7 +92,7 @@ def _inspect(root) -> int:
   found = caches.find(root)
   table = Table(
       title=f'{len(found)} caches in {root}', title_justify='left',
-      box=box.SIMPLE, pad_edge=False)
+      box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
   for name in ('cache', 'backbone', 'data', 'form', 'rows', 'size', 'unused',
                'whole'):
     table.add_column(name, no_wrap=name == 'cache', overflow='fold')
@@ -104,7 +104,7 @@ def _inspect(root) -> int:
         one.folder.name, str(note.get('backbone', '')),
         f'{note.get("data", "")} {note.get("split", "")}',
         f'{about.form} {rank}', f'{plan.rows:,}', estimate.size(one.bytes),
-        estimate.duration(max(0.0, time.time() - one.changed)),
+        estimate.duration(max(0.0, time.time() - one.used)),
         f'{plan.shards - one.missing} of {plan.shards} shards'
         if one.missing else 'yes')
   Console().print(table, highlight=False)

@@ -18,15 +18,14 @@ class Found(NamedTuple):
     folder: of the cache.
     about: its about.json.
     bytes: that its files take.
-    changed: when a file of it was last written or read, as far as the system
-      tells, in seconds since 1970.
+    used: when it was last written or opened, in seconds since 1970.
     missing: shards that are not there at their full size.
   """
 
   folder: pathlib.Path
   about: layout.About
   bytes: int
-  changed: float
+  used: float
   missing: int
 
 
@@ -48,15 +47,15 @@ def find(root: pathlib.Path) -> list[Found]:
       continue
     if about.digest.startswith(folder.name):
       found.append(_found(folder, about))
-  return sorted(found, key=lambda one: -one.changed)
+  return sorted(found, key=lambda one: -one.used)
 
 
 def _found(folder: pathlib.Path, about: layout.About) -> Found:
-  stats = [path.lstat() for path in _files(folder)]
+  size = sum(path.lstat().st_size for path in _files(folder))
+  # Whoever opens a cache touches this file.
+  used = (folder / layout.ABOUT).stat().st_mtime
   shards = {fault.shard for fault in folders.faults(folder, about.layout)}
-  return Found(
-      folder, about, sum(s.st_size for s in stats),
-      max(max(s.st_mtime, s.st_atime) for s in stats), len(shards))
+  return Found(folder, about, size, used, len(shards))
 
 
 def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -84,6 +83,9 @@ def verify(found: Found) -> list[str]:
 def repair(found: Found) -> int:
   """Deletes the damaged shards, so that the next build makes them anew.
 
+  Returns:
+    The number of files deleted.
+
   Raises:
     CacheError: another process writes the cache.
   """
@@ -94,10 +96,10 @@ def repair(found: Found) -> int:
 def stale(
     caches: Iterable[Found],
     *,
-    days: float | None = None,
-    most_bytes: float | None = None,
+    days: int | float | None = None,
+    most_bytes: int | float | None = None,
     incomplete: bool = False,
-    now: float | None = None,
+    now: int | float | None = None,
 ) -> list[Found]:
   """The caches that may go under any of these rules.
 
@@ -110,8 +112,8 @@ def stale(
   """
   now = time.time() if now is None else now
   gone, kept = [], 0
-  for one in sorted(caches, key=lambda one: -one.changed):
-    old = days is not None and now - one.changed > days * 86400
+  for one in sorted(caches, key=lambda one: -one.used):
+    old = days is not None and now - one.used > days * 86400
     over = most_bytes is not None and kept + one.bytes > most_bytes
     if old or over or (incomplete and one.missing):
       gone.append(one)

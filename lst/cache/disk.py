@@ -42,6 +42,9 @@ class Disk:
         shards.Mapped(self.folder, plan, tap) for tap in plan.taps]
     self._seen = np.zeros(plan.rows, bool)
     every = np.arange(0, plan.rows)
+    with contextlib.suppress(OSError):
+      # The sign of use that `prune` goes by.
+      (self.folder / layout.ABOUT).touch()
     self.labels = self._checked(plan.arrays[0], self._open[0], every)
 
   def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:

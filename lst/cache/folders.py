@@ -116,7 +116,9 @@ def clear(folder: pathlib.Path) -> None:
 
 
 def discard(folder: pathlib.Path, found: Sequence[Fault]) -> int:
-  """Deletes shards that are still damaged; how many, for the next build.
+  """Deletes shards that are still damaged; how many files that were.
+
+  Gone, they are missing to whoever builds next, and made anew.
 
   Raises:
     CacheError: another process writes the cache.
@@ -124,13 +126,13 @@ def discard(folder: pathlib.Path, found: Sequence[Fault]) -> int:
   with locked(folder, say=None):
     plan = layout.read_about(folder).layout
     arrays = {array.name: array for array in plan.arrays}
-    found = [
-        fault for fault in found
-        if shards.checked(folder, plan, arrays[fault.array], fault.shard)]
-    for fault in found:
-      path = shards.path_of(folder, arrays[fault.array], fault.shard)
-      path.unlink(missing_ok=True)
-  return len(found)
+    gone = 0
+    for name, shard, _ in found:
+      path = shards.path_of(folder, arrays[name], shard)
+      if path.exists() and shards.checked(folder, plan, arrays[name], shard):
+        path.unlink()
+        gone += 1
+  return gone
 
 
 def told(

@@ -144,7 +144,8 @@ FORMS = {'exact': Exact, 'int8': Channels, 'projected': Projected}
 
 
 def fit(
-    form: str, batches: Iterable[Any], norm: Norm | None = None, rank: int = 0
+    form: str, batches: Iterable[Any] = (), norm: Norm | None = None,
+    rank: int = 0,
 ) -> Codebook:
   """Finds the codebook of a form on training features.
 

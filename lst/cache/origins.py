@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lst.cache import key as keys
+from lst.cache.errors import CacheError
 from lst.data import Split, fingerprint
 from lst.features import Features
 
@@ -28,7 +29,7 @@ class Origin(NamedTuple):
     image_size: (height, width) in pixels.
     mean, std: that images are brought to.
     dtype: of the features.
-    put: a batch of images, or their mask, to the devices.
+    put: moves a batch of images to the devices.
   """
 
   extract: Callable[[Any, Any], Features]
@@ -63,19 +64,30 @@ class Options(NamedTuple):
   prefetch: int
 
 
-def origin(backbone: Any, extract: Callable, **changes) -> Origin:
+def origin(
+    backbone: Any, extract: Callable, frozen: Any = None,
+    put: Callable[[Any], Any] = jnp.asarray,
+) -> Origin:
   """The origin of a `lst.backbones` backbone under a method's `extract`.
 
   Args:
-    backbone: with its weights.
+    backbone: without its weights, if `frozen` has them.
     extract: of the method.
-    **changes: of fields of `Origin`, such as `put`, or `frozen` where the
-      weights are on the devices already.
+    frozen: the weights, where they are on the devices already.
+    put: moves a batch of images to the devices.
+
+  Raises:
+    CacheError: there are no weights.
   """
+  frozen = backbone.frozen if frozen is None else frozen
+  if not jax.tree.leaves(frozen):
+    raise CacheError(
+        f'{backbone.name} comes without weights, so no key can tell its '
+        'features from others: give `frozen`')
   return Origin(
-      extract, backbone.frozen, keys.digest_of(backbone.frozen),
-      backbone.name, tuple(backbone.image_size), tuple(backbone.mean),
-      tuple(backbone.std), backbone.dtype)._replace(**changes)
+      extract, frozen, keys.digest_of(frozen), backbone.name,
+      tuple(backbone.image_size), tuple(backbone.mean), tuple(backbone.std),
+      backbone.dtype, put)
 
 
 def options(config: Any) -> Options:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lst.cache import estimate, fill, folders, forms, layout
@@ -58,9 +59,11 @@ def recipe(
 
 def _norm(origin: Origin):
   """The final norm that the features carry; no image is needed for it."""
-  images = np.zeros((1, *origin.image_size, 3), np.uint8)
-  return jax.jit(lambda frozen: origin.extract(frozen, images).norm)(
-      origin.frozen)
+  def norm(frozen):
+    images = jnp.zeros((1, *origin.image_size, 3), jnp.uint8)
+    return origin.extract(frozen, images).norm
+
+  return jax.jit(norm)(origin.frozen)
 
 
 def forward_seconds(origin: Origin, batch_size: int) -> float:

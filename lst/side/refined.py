@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lst.features import Norm
-from lst.product import by_column, by_pair, by_row
+from lst.product import by_column, by_pair, by_row, times
 
 
 class Added(NamedTuple):
@@ -41,7 +41,7 @@ class Added(NamedTuple):
     out = 0.0
     if self.channel:
       a, w = self.channel
-      out = out + by_row(by_column(down, a).astype(a.dtype), w.T)
+      out = out + times(by_column(down, a).astype(a.dtype), w)
     if self.token:
       u, s = self.token
       out = out + by_column(down @ u, s)
@@ -77,10 +77,10 @@ def row(y: Refined, token: int) -> Float[Array, 'b d']:
   out = y.scale * y.base[:, token].astype(jnp.float32)
   if y.added.channel:
     a, w = y.added.channel
-    out = out + by_row(a[:, token:token + 1], w.T)[:, 0]
+    out = out + a[:, token].astype(jnp.float32) @ w
   if y.added.token:
     u, s = y.added.token
-    out = out + by_column(u[token:token + 1], s)[:, 0]
+    out = out + jnp.einsum('r,brd->bd', u[token], s.astype(jnp.float32))
   return out
 
 

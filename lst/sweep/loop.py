@@ -109,10 +109,9 @@ class _Sweep:
 
   def _stop(self, now: int, trained: metrics.Sums) -> None:
     """Validates all runs, drops some at a rung, saves the others."""
-    parts, built = self._parts, self._parts.built
-    sums = evaluate.evaluate(
-        self._programs.score, self._runs.params, built.frozen,
-        parts.batches_of.val(), built.mesh)
+    parts = self._parts
+    sums = evaluate.scored(
+        self._programs.score, self._runs.params, parts.batches_of.val)
     # A run whose loss is no number any more is the worst; others go on.
     accuracy = np.where(
         np.isfinite(sums.loss), sums.correct / sums.count, -1.0)
@@ -152,16 +151,17 @@ class _Sweep:
         stacked.cut(runs.best_params, row, built.state.params),
         sharding.replicated(built.mesh))
     tested = metrics.Sums()
-    if parts.batches_of.test:
-      tested = evaluate.evaluate(
-          built.eval_step, params, built.frozen, parts.batches_of.test(),
-          built.mesh)
+    test = parts.batches_of.test
+    if test:
+      reader = build.rebuilt(test.reader, point)
+      tested = evaluate.evaluate(params, test._replace(reader=reader))
     best = self._folder / 'best'
     best.mkdir(exist_ok=True)
     workdir.claim(best, point)
     table.write_metrics(self._folder, best, points.name(point, self._config))
     result = report.finish(
-        point, built, best, params, tested, self._programs.facts,
+        point, built, best, params, tested,
+        {'flops_step_over_forward': None},
         val_accuracy=float(runs.best_accuracy[row]),
         tested_step=int(runs.best_step[row]),
         images_per_second=self._screen.rate,

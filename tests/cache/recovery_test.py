@@ -45,9 +45,10 @@ def wait_for(condition, seconds=60):
 
 def test_killed_in_the_middle_it_goes_on_with_the_missing_shards(tmp_path):
   folder = cache.folder_of(tmp_path, made.key())
-  second = folder / 'tap_02/c/1/0/0'
+  # It is begun when all of shards 0 and 1 is there.
+  third = shards.path_of(folder, layout.Array('tap_00', (1, 1), ''), 2)
   with start(tmp_path, 0.3) as process:
-    wait_for(second.exists)
+    wait_for(third.exists)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
   with pytest.raises(cache.CacheError, match=r'shard [2-4].*missing'):
