@@ -1,5 +1,6 @@
 """A run of several tasks, from its config to a result for each of them."""
 
+import json
 import time
 from typing import Any
 
@@ -206,7 +207,8 @@ class _Tasks:
           images_per_second=self._screen.rate,
           seconds=time.monotonic() - self._began)
       rows[task.name] = table.row(result, len(task.built.dataset.classes))
-    result = table.result(self._config, rows, result)
+    result = json.loads(json.dumps(
+        table.result(self._config, rows, result)))
     if jax.process_index() == 0:
       workdir.write_json(self._folder / 'result.json', result)
       table.show(result, self._folder)
