@@ -1,7 +1,5 @@
 """A mixed batch gets from each task's network what it gets alone."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +25,8 @@ def make(folder, backbone, k, classes=3, about=None, **fields):
       jax.random.key(0), (shape,) * backbone.depth)
   path = folder / f'{k}.safetensors'
   export.save(
-      path, tiny.random_like(params, k), [f'{k}.{c}' for c in range(classes)],
+      path, tiny.random_like(params, k),
+      tuple(f'{k}.{c}' for c in range(classes)),
       {'side': dict(part), 'cls': backbone.cls, 'prefix': backbone.prefix,
        'backbone': backbone.name, 'image_size': backbone.image_size,
        'normalisation': {'mean': backbone.mean, 'std': backbone.std},
@@ -51,57 +50,58 @@ def paths(tmp_path_factory, backbone):
           for k, c in enumerate(CLASSES)]
 
 
-@functools.cache
-def extracted(backbone_of):
-  backbone, images = backbone_of()
-  return jax.jit(backbones.extractor(backbone))(backbone.frozen, images)
+def extracted(on, batch):
+  return jax.jit(backbones.extractor(on))(on.frozen, batch.inputs)
 
 
 def check_rows(served, logits, features, task):
   """Each row is that of its own network; padding is never the answer."""
-  for row, k in enumerate(task):
+  task = np.asarray(task)
+  for k in set(task.tolist()):
     network, params, classes, _ = export.load(served.paths[k])
-    own = Features(tuple(t[row:row + 1] for t in features.taps), features.norm)
-    theirs = network.apply({'params': params}, own)[0]
+    rows = np.flatnonzero(task == k)
+    own = Features(tuple(t[rows] for t in features.taps), features.norm)
     np.testing.assert_allclose(
-        logits[row, :len(classes)], theirs, rtol=2e-4, atol=2e-4)
-    assert (logits[row, len(classes):] == -jnp.inf).all()
+        logits[rows, :len(classes)], network.apply({'params': params}, own),
+        rtol=2e-4, atol=2e-4)
+    assert (logits[rows, len(classes):] == -jnp.inf).all()
     assert served.classes[k] == classes
   best = logits.argmax(-1)
   assert all(b < len(served.classes[k]) for b, k in zip(best, task, strict=True))
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-@pytest.mark.parametrize('pool', ['cls', 'mean'])
+@pytest.mark.parametrize('dtype, pool', [
+    ('float32', 'cls'), ('bfloat16', 'mean')])
 def test_each_row_is_as_alone(
     paths, backbone, half, batch, tmp_path, dtype, pool):
-  on = backbone
-  if (dtype, pool) != ('float32', 'cls'):
-    on = half if dtype == 'bfloat16' else backbone
+  on, paths = backbone, paths[:3]
+  if dtype == 'bfloat16':
+    on = half
     paths = [make(tmp_path, on, k, c, rank=1 + k % 3, skip=k % 2, pool=pool)
-             for k, c in enumerate(CLASSES)]
-  served, task = lst.serve(paths, on), np.arange(8) * 3 % 4
-  features = jax.jit(backbones.extractor(on))(on.frozen, batch.inputs)
+             for k, c in enumerate(CLASSES[:3])]
+  served, task = lst.serve(paths, on), np.arange(8) * 2 % 3
+  features = extracted(on, batch)
   logits = served.predict(features, task)
   assert logits.shape == (8, 7) and logits.dtype == jnp.float32
   check_rows(served, logits, features, task)
-  np.testing.assert_allclose(
-      served.predict(batch.inputs, task), logits, rtol=1e-3, atol=1e-3)
   # And the tasks do differ.
-  assert not np.allclose(logits, served.predict(features, (task + 2) % 4))
+  assert not np.allclose(logits, served.predict(features, (task + 2) % 3))
+  if dtype == 'float32':
+    np.testing.assert_allclose(
+        served.predict(batch.inputs, task), logits, rtol=1e-4, atol=1e-4)
 
 
 def test_linear_probes(backbone, batch, tmp_path):
   paths = [make(tmp_path, backbone, k, c, name='linear')
            for k, c in enumerate(CLASSES)]
   served, task = lst.serve(paths, backbone), [3, 0, 1, 2, 3, 0, 1, 2]
-  features = backbones.extractor(backbone)(backbone.frozen, batch.inputs)
+  features = extracted(backbone, batch)
   check_rows(served, served.predict(features, task), features, task)
 
 
 def test_cost_is_that_of_few(backbone, batch, tmp_path):
   many = [make(tmp_path, backbone, k) for k in range(20)]
-  features = backbones.extractor(backbone)(backbone.frozen, batch.inputs)
+  features = extracted(backbone, batch)
   flops = []
   for paths in (many[:2], many):
     served = lst.serve(paths, backbone)
@@ -181,7 +181,8 @@ def test_bad_calls_are_told(paths, backbone, batch):
       served.predict(batch.inputs, task)
   for task in ([0] * 7, [0.5] * 8):
     with pytest.raises(ValueError, match='an integer for each of the 8 rows'):
-      served.predict(batch.inputs, np.array(task))
+      # Where types are checked, `predict` would not come that far.
+      served._indices(batch.inputs, np.array(task))
   with pytest.raises(ValueError, match='images have shape'):
     served.predict(batch.inputs[:, :8], [0] * 8)
   with pytest.raises(ValueError, match='twice'):
