@@ -54,7 +54,7 @@ def extracted(on, batch):
   return jax.jit(backbones.extractor(on))(on.frozen, batch.inputs)
 
 
-def check_rows(served, logits, features, task):
+def check_rows(served, logits, features, task, tolerance=2e-4):
   """Each row is that of its own network; padding is never the answer."""
   task = np.asarray(task)
   for k in set(task.tolist()):
@@ -62,18 +62,19 @@ def check_rows(served, logits, features, task):
     rows = np.flatnonzero(task == k)
     own = Features(tuple(t[rows] for t in features.taps), features.norm)
     np.testing.assert_allclose(
-        logits[rows, :len(classes)], network.apply({'params': params}, own),
-        rtol=2e-4, atol=2e-4)
+        logits[rows, :len(classes)], jax.jit(network.apply)({'params': params}, own),
+        rtol=tolerance, atol=tolerance)
     assert (logits[rows, len(classes):] == -jnp.inf).all()
     assert served.classes[k] == classes
   best = logits.argmax(-1)
-  assert all(b < len(served.classes[k]) for b, k in zip(best, task, strict=True))
+  assert all(
+      b < len(served.classes[k]) for b, k in zip(best, task, strict=True))
 
 
 @pytest.mark.parametrize('dtype, pool', [
     ('float32', 'cls'), ('bfloat16', 'mean')])
 def test_each_row_is_as_alone(
-    paths, backbone, half, batch, tmp_path, dtype, pool):
+    paths, backbone, half, batch, optimised, tmp_path, dtype, pool):
   on, paths = backbone, paths[:3]
   if dtype == 'bfloat16':
     on = half
@@ -83,7 +84,8 @@ def test_each_row_is_as_alone(
   features = extracted(on, batch)
   logits = served.predict(features, task)
   assert logits.shape == (8, 7) and logits.dtype == jnp.float32
-  check_rows(served, logits, features, task)
+  check_rows(
+      served, logits, features, task, 2e-4 if dtype == 'float32' else 1e-2)
   # And the tasks do differ.
   assert not np.allclose(logits, served.predict(features, (task + 2) % 3))
   if dtype == 'float32':
