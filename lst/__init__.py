@@ -4,7 +4,8 @@ from lst.features import Features, Norm
 from lst.side import Linear, LowRank, SideNetwork
 
 __version__ = '0.1.0'
-__all__ = ['Features', 'Linear', 'LowRank', 'Norm', 'SideNetwork', 'load']
+__all__ = [
+    'Features', 'Linear', 'LowRank', 'Norm', 'SideNetwork', 'load', 'serve']
 
 
 def __getattr__(name: str):
@@ -12,4 +13,7 @@ def __getattr__(name: str):
   if name == 'load':
     from lst.export import load
     return load
+  if name == 'serve':
+    from lst.tasks.served import serve
+    return serve
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

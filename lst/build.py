@@ -73,6 +73,13 @@ def rebuilt(built: Built, config) -> Built:
   return on_stored(other, built.frozen)
 
 
+def beside(built: Built, config) -> Built:
+  """Other data on the same backbone: the parts of a run of `config`."""
+  return _assemble(
+      config, built.mesh, data.build(config.data), built.backbone,
+      built.weights)
+
+
 def on_stored(built: Built, codebook) -> Built:
   """A side method whose batches are stored features, not images.
 

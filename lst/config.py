@@ -4,9 +4,13 @@ A config file starts from `default()`, changes what it needs and returns it;
 see `configs/`. A field that is not here cannot be set.
 """
 
+import re
 from typing import Any
 
 from ml_collections import ConfigDict
+
+# What else is in the folder of a run of several tasks.
+_TAKEN = ('checkpoints', 'tensorboard')
 
 
 def default() -> ConfigDict:
@@ -19,7 +23,10 @@ def default() -> ConfigDict:
   config.seed = 0
   # What is trained: a key of `lst.method.METHODS`.
   config.method = 'side'
-  config.data = _data()
+  config.data = data()
+  # Several tasks in place of `data`, trained in one pass of the backbone:
+  # config.tasks.digits = data(), a whole data config under each name.
+  config.tasks = ConfigDict()
   config.backbone = _backbone()
   config.cache = _cache()
   config.side = _side()
@@ -27,6 +34,7 @@ def default() -> ConfigDict:
   config.train = _train()
   config.sweep = _sweep()
   config.lock()
+  config.tasks.unlock()
   return config
 
 
@@ -50,16 +58,36 @@ def order_seed(config: ConfigDict) -> int:
 def check(config: ConfigDict) -> None:
   """Raises ValueError unless `config` has the fields of `default()`, no other.
   """
-  known, there = flat(default()), flat(config)
+  known = flat(default())
+  for name in config.tasks:
+    _check_task(name, config.tasks[name])
+    known |= {f'tasks.{name}.{field}': value for field, value in flat(
+        data()).items()}
+  there = flat(config)
   wrong = sorted(known.keys() ^ there.keys())
   if wrong:
+    start = 'data' if wrong[0].startswith('tasks.') else 'default'
     raise ValueError(
         f'the config {"lacks" if wrong[0] in known else "has an unknown field"}'
-        f' {wrong[0]}: start from lst.config.default() and only change values')
+        f' {wrong[0]}: start from lst.config.{start}() and only change values')
 
 
-def _data() -> ConfigDict:
-  return ConfigDict(dict(
+def _check_task(name: str, value: Any) -> None:
+  """Raises ValueError unless a task is a data config under a folder's name."""
+  if not isinstance(value, ConfigDict):
+    raise ValueError(
+        f'config.tasks.{name}={value!r} is no data config: write '
+        f'config.tasks.{name} = lst.config.data(), then change its fields')
+  if not re.fullmatch(r'\w[\w-]*', name) or name in _TAKEN:
+    raise ValueError(
+        f'config.tasks has {name!r}, which cannot be a folder of its own in '
+        'that of the run: use letters, digits, _ and -, and none of '
+        f'{", ".join(_TAKEN)}')
+
+
+def data() -> ConfigDict:
+  """The part of a config that names data, with its defaults, locked."""
+  out = ConfigDict(dict(
       # digits, tfds, folder, vtab, csv or procedural.
       name='digits',
       # tfds: data folder ('' = $TFDS_DATA_DIR); folder, vtab: the folder; csv:
@@ -92,6 +120,7 @@ def _data() -> ConfigDict:
       # Decoded images are kept in memory if all fit into this many bytes.
       cache_bytes=2**31,
   ))
+  return out.lock()
 
 
 def _backbone() -> ConfigDict:

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
   """Runs the config of the flags; returns the exit status."""
   if len(argv) > 1:
     return _say(f'not a flag: {" ".join(argv[1:])}', USAGE)
-  from lst import cache, data, sweep, train, workdir
+  from lst import cache, data, sweep, tasks, train, workdir
   if not flags.FLAGS['verbosity'].present:
     # Orbax and JAX report every move; `-v=0` brings that back.
     logging.set_verbosity(logging.WARNING)
@@ -47,8 +47,8 @@ def main(argv: list[str]) -> int:
     path = config_flags.get_config_filename(flags.FLAGS['config'])
     folder = f'runs/{pathlib.Path(path).stem}'
   try:
-    run = sweep.run if sweep.asked(_CONFIG.value) else train.run
-    run(_CONFIG.value, folder)
+    asked = (part.run for part in (tasks, sweep) if part.asked(_CONFIG.value))
+    next(asked, train.run)(_CONFIG.value, folder)
   except (
       cache.CacheError, data.DataError, workdir.WorkdirError,
       train.NonFiniteError, ValueError, OSError) as error:

@@ -39,6 +39,13 @@ def build(
   _check(config, steps)
   every = config.accumulate
   rate = schedule(config, steps // every, steps_per_epoch / every, lr)
+  return at_rate(config, rate, weight_decay)
+
+
+def at_rate(
+    config, rate: optax.Schedule, weight_decay=None
+) -> optax.GradientTransformation:
+  """The same with any schedule: (updates so far) -> rate."""
   chain = []
   if config.clip_norm:
     chain.append(optax.clip_by_global_norm(config.clip_norm))
@@ -47,8 +54,9 @@ def build(
       weight_decay=(
           config.weight_decay if weight_decay is None else weight_decay)))
   optimizer = optax.chain(*chain)
-  if every > 1:
-    optimizer = optax.MultiSteps(optimizer, every).gradient_transformation()
+  if config.accumulate > 1:
+    optimizer = optax.MultiSteps(
+        optimizer, config.accumulate).gradient_transformation()
   return optimizer
 
 

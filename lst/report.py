@@ -151,6 +151,16 @@ def finish(
     config, built, folder, params, tested, facts, **values
 ) -> dict[str, Any]:
   """Writes side.safetensors and result.json, prints the final table."""
+  result = leave(config, built, folder, params, tested, facts, **values)
+  if jax.process_index() == 0:
+    show_result(result, folder)
+  return result
+
+
+def leave(
+    config, built, folder, params, tested, facts, **values
+) -> dict[str, Any]:
+  """Writes side.safetensors and result.json; returns the latter's content."""
   means = tested.means() if tested.count else {}
   result = {
       'test_accuracy': means.get('accuracy'),
@@ -182,7 +192,6 @@ def finish(
     export.save(
         folder / 'side.safetensors', params, built.dataset.classes, about)
     workdir.write_json(folder / 'result.json', result)
-    show_result(result, folder)
   return result
 
 

@@ -6,7 +6,7 @@ import pathlib
 import re
 import traceback
 
-from lst.config import default, flat
+from lst.config import data, default, flat
 
 _FLAG = re.compile(r'--?config(?:=(.*))?$')
 _FIELD = re.compile(r'--?(?:no)?config\.([\w.]+)')
@@ -34,12 +34,19 @@ def explained(error: Exception, argv: list[str]) -> str:
   place = _place(error, path)
   if place:
     return place
-  known = list(flat(default()))
   for argument in argv:
     match = _FIELD.match(argument)
-    if match and match[1] not in known and not hasattr(default(), match[1]):
+    if match and not _there(match[1]) and not hasattr(default(), match[1]):
       return no_field(match[1])
   return str(error)
+
+
+def _there(name: str) -> bool:
+  """Whether a config has the field, or may have: tasks have names of any kind.
+  """
+  return name in flat(default()) or (
+      name.startswith('tasks.') and name.split('.', 2)[2:] in (
+          [], *([field] for field in data())))
 
 
 def _no_file(path: pathlib.Path) -> str:
@@ -68,8 +75,12 @@ def _place(error: BaseException, path: pathlib.Path) -> str | None:
   where = f'{path}, line {frame.lineno}'
   field = re.search(r'\.((?:\w+\.)*\w+)\s*[-+*/]?=(?!=)', frame.line or '')
   lacks = isinstance(error, KeyError | AttributeError)
-  if lacks and field and field[1] not in flat(default()):
+  if lacks and field and not _there(field[1]):
     return f'{where}: {no_field(field[1])}'
+  if lacks and field and field[1].startswith('tasks.'):
+    task = field[1].split('.')[1]
+    return (f'{where}: there is no task {task!r} yet: write config.tasks.{task}'
+            ' = lst.config.data() ahead of this line')
   return f'{where}: {type(error).__name__}: {error}'
 
 
@@ -82,9 +93,12 @@ config.train.batch_size? config.train has batch_size, checkpoint_steps, \
 epochs, eval_batch_size, eval_epochs, log_steps
   """
   known = list(flat(default()))
+  task = re.match(r'tasks\.[^.]*\.', name)
+  if task:
+    known = [task[0] + field for field in data()]
   near = difflib.get_close_matches(name, known, 1, 0.5)
   hint = f'; did you mean config.{near[0]}?' if near else ''
-  group = name.split('.')[0] + '.'
+  group = task[0] if task else name.split('.')[0] + '.'
   beside = [k.removeprefix(group) for k in known if k.startswith(group)]
   if beside:
     hint += f' config.{group[:-1]} has {", ".join(beside)}'

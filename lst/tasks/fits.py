@@ -1,0 +1,88 @@
+"""Whether side networks can be served together, on one backbone."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from lst import export, side
+from lst.backbones import backbone as backbones
+from lst.features import Features
+
+
+def check(
+    tasks: dict[str, export.Adapted], backbone: backbones.Backbone
+) -> None:
+  """Raises ValueError unless all tasks read this backbone in one way."""
+  first, shapes = next(iter(tasks)), _shapes(backbone)
+  for path, task in tasks.items():
+    for field, (was, now) in _differing(task.about, backbone).items():
+      raise ValueError(
+          f'{path} was trained with {field} {was!r}, but here it is {now!r}: '
+          'serve it on a backbone of its own')
+    ours, theirs = (_structure(tasks[p].network) for p in (path, first))
+    if ours != theirs:
+      raise ValueError(
+          f'{path} holds another kind of side network than {first}: {ours} '
+          f'against {theirs}. Only rank, skip, alpha and classes may differ')
+    for name, (shape, fits) in _misfits(task, shapes).items():
+      raise ValueError(
+          f'{path}: {name} has shape {shape} where this backbone needs {fits}')
+
+
+def _differing(about: dict[str, Any], backbone) -> dict[str, tuple]:
+  """{field: (of the task, of the backbone)} of what decides the features."""
+  here = {
+      'backbone': backbone.name,
+      'image_size': list(backbone.image_size),
+      'normalisation': {
+          'mean': list(backbone.mean), 'std': list(backbone.std)},
+      'cls': backbone.cls,
+      'prefix': backbone.prefix,
+      'dtype': backbone.dtype,
+  }
+  there = about | {'dtype': about.get('config', {}).get('backbone.dtype')}
+  return {
+      field: (there.get(field), value) for field, value in here.items()
+      if there.get(field) != value}
+
+
+def _structure(network: side.SideNetwork) -> side.SideNetwork:
+  """The network without what may differ from task to task."""
+  inner = network.side
+  if isinstance(inner, side.LowRank):
+    inner = inner.clone(rank=1, skip=0, alpha=1.0)
+  return network.clone(side=inner, classes=1)
+
+
+def _shapes(backbone) -> Callable:
+  """A network -> the shapes of its parameters on this backbone."""
+  image = jax.ShapeDtypeStruct((1, *backbone.image_size, 3), np.uint8)
+  features = jax.eval_shape(
+      backbones.extractor(backbone), backbone.frozen, image)
+
+  @functools.cache
+  def shapes(network):
+    def init(key, taps, norm):
+      return network.init(key, Features(taps, norm))['params']
+
+    return jax.eval_shape(
+        init, jax.random.key(0), features.taps, features.norm)
+
+  return shapes
+
+
+def _misfits(task: export.Adapted, shapes: Callable) -> dict[str, tuple]:
+  """{parameter: (its shape, the shape that fits)} where these differ."""
+  def by_name(tree):
+    return {
+        jax.tree_util.keystr(path, simple=True, separator='/'): x.shape
+        for path, x in jax.tree.leaves_with_path(tree)}
+
+  here, there = by_name(task.params), by_name(shapes(task.network))
+  return {
+      name: (here.get(name), there.get(name))
+      for name in sorted(here.keys() | there.keys())
+      if here.get(name) != there.get(name)}
