@@ -62,7 +62,8 @@ def check_rows(served, logits, features, task, tolerance=2e-4):
     rows = np.flatnonzero(task == k)
     own = Features(tuple(t[rows] for t in features.taps), features.norm)
     np.testing.assert_allclose(
-        logits[rows, :len(classes)], jax.jit(network.apply)({'params': params}, own),
+        logits[rows, :len(classes)],
+        jax.jit(network.apply)({'params': params}, own),
         rtol=tolerance, atol=tolerance)
     assert (logits[rows, len(classes):] == -jnp.inf).all()
     assert served.classes[k] == classes
