@@ -52,5 +52,7 @@ setuptools.setup(
         # To pre-train the embedded backbone, draw plots, make golden files.
         'experiments': ['threadpoolctl'],
         'parity': ['timm', 'torch', 'transformers'],
+        # The peers that experiments/speed/ measures against.
+        'bench': ['matplotlib', 'peft', 'timm', 'torch', 'transformers'],
     },
 )

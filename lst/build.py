@@ -25,13 +25,14 @@ class Built(NamedTuple):
     weights: of the backbone, on the mesh.
     method: what is trained.
     predict: (params, frozen, inputs) -> logits, as training calls it: that of
-      `method`, or its `readout` on features from a cache.
-    frozen: the second argument of `predict`: `weights`, or the codebook of a
-      cache.
+      `method`, or its `readout` on stored features.
+    frozen: the second argument of `predict`: `weights`, or the codebook of
+      stored features.
     state: at step 0, on the mesh.
     optimizer: of `state`.
     loss: (logits, labels) -> losses (B,).
     train_step, eval_step: jitted, of `predict`.
+    parts: that a batch goes through a training step in.
     steps, steps_per_epoch: of the whole run; of a pass over the training data.
   """
 
@@ -47,6 +48,7 @@ class Built(NamedTuple):
   loss: Callable
   train_step: Callable
   eval_step: Callable
+  parts: int
   steps: int
   steps_per_epoch: float
 
@@ -79,7 +81,7 @@ def beside(built: Built, config) -> Built:
 
 
 def on_stored(built: Built, codebook) -> Built:
-  """A side method whose batches come from a cache, not as images.
+  """A side method whose batches are stored features, not images.
 
   Args:
     built: of a side method.
@@ -118,7 +120,7 @@ def _assemble(config, mesh, dataset, backbone, weights) -> Built:
       losses.cross_entropy, smoothing=config.optimizer.label_smoothing)
   built = Built(
       mesh, dataset, backbone, weights, method, None, None, state, update, loss,
-      None, None, steps, steps_per_epoch)
+      None, None, _parts(config.train, mesh), steps, steps_per_epoch)
   return _with_predict(built, method.predict, weights)
 
 
@@ -126,13 +128,25 @@ def _with_predict(built: Built, predict, frozen) -> Built:
   everywhere = sharding.replicated(built.mesh)
   train_step = functools.partial(
       step.train_step, predict=predict, loss=built.loss,
-      optimizer=built.optimizer)
+      optimizer=built.optimizer, parts=built.parts, shards=built.mesh.size)
   eval_step = functools.partial(
       step.eval_step, predict=predict, loss=losses.cross_entropy)
   return built._replace(
       predict=predict, frozen=frozen,
       train_step=jax.jit(train_step, out_shardings=everywhere),
       eval_step=jax.jit(eval_step, out_shardings=everywhere))
+
+
+def _parts(config, mesh) -> int:
+  """How many micro-batches a batch is."""
+  if not config.microbatch:
+    return 1
+  sharding.check_batch(config.microbatch, mesh, 'config.train.microbatch')
+  if config.batch_size % config.microbatch:
+    raise ValueError(
+        f'config.train.microbatch={config.microbatch} does not divide '
+        f'config.train.batch_size={config.batch_size}')
+  return config.batch_size // config.microbatch
 
 
 def _check(config, mesh) -> None:
@@ -144,6 +158,10 @@ def _check(config, mesh) -> None:
     if not 0 < config[field] < math.inf:
       raise ValueError(
           f'config.train.{field}={config[field]} has to be above 0')
+  if config.microbatch < 0:
+    raise ValueError(
+        f'config.train.microbatch={config.microbatch} has to be 0 (the whole '
+        'batch) or more')
   if config.checkpoint_steps < 0:
     raise ValueError(
         f'config.train.checkpoint_steps={config.checkpoint_steps} has to be 0 '

@@ -196,6 +196,9 @@ def _train() -> ConfigDict:
       # Examples in a batch, over all hosts and devices.
       batch_size=64,
       eval_batch_size=128,
+      # Examples of a batch that go through at a time, to save memory: the
+      # gradients are those of the whole batch; 0 = all.
+      microbatch=0,
       # Validation and a checkpoint after every so many epochs.
       eval_epochs=1.0,
       # A checkpoint also after every so many steps; 0 = only with validation.

@@ -24,7 +24,7 @@ def scored(step: Callable, params: Any, of: inputs.Pass) -> metrics.Sums:
   total, last = metrics.Sums(), None
   for batch in of.batches():
     placed = sharding.put_batch(batch, of.reader.mesh)
-    current = step(params, of.reader.frozen, placed)
+    current = step(params, of.reader.frozen, of.ready(placed))
     # Read one batch late, so that the device never waits for the host.
     if last is not None:
       total += last.on_host()

@@ -19,10 +19,12 @@ class Pass(NamedTuple):
 
   Attributes:
     batches: () -> the batches, padded and masked.
-    reader: whose `predict`, `eval_step` and `frozen` are for such batches.
+    ready: as `Inputs.ready`.
+    reader: whose `predict`, `eval_step` and `frozen` are for what is ready.
   """
 
   batches: Callable[[], Iterator[Batch]]
+  ready: Callable[[Batch], Batch]
   reader: Built
 
 
@@ -31,14 +33,21 @@ class Inputs(NamedTuple):
 
   Attributes:
     train: (step to start after) -> endless batches, to be closed.
+    ready: from a batch on the devices to what the step takes. It is a program
+      of its own that makes features of images, the same one that fills a
+      cache: so a run has the same bits with a cache and without.
     val, test: the passes that evaluate, or None if there is no split.
-    shapes: `Batch.inputs` of one example, as shapes without the batch axis.
+    shapes: `Batch.inputs` of one example when it is ready, as shapes without
+      the batch axis.
+    online: whether the backbone runs in every step.
   """
 
   train: Callable[[int], Iterator[Batch]]
+  ready: Callable[[Batch], Batch]
   val: Pass | None
   test: Pass | None
   shapes: jax.ShapeDtypeStruct | tuple[jax.ShapeDtypeStruct, ...]
+  online: bool
 
 
 def open_(config, built: Built) -> tuple[Built, Inputs]:
@@ -51,18 +60,18 @@ def open_(config, built: Built) -> tuple[Built, Inputs]:
     lst.cache.CacheError: the cache that was asked for cannot be.
     lst.data.DataError: an image cannot be read.
   """
-  if config.method != 'side' or config.cache.mode == 'off':
-    return built, images(config, built)
+  if built.method.extract is None or config.cache.mode == 'off':
+    return _online(config, built)
   if jax.process_count() > 1:
     if config.cache.mode == 'auto':
-      return built, images(config, built)
+      return _online(config, built)
     raise cache.CacheError(
         f'config.cache.mode={config.cache.mode}: features are cached by a '
         'single process; set it to off (or auto) for several')
   filling = Filling()
   train = _store(config, built, 'train', filling)
   if train is None:
-    return built, images(config, built)
+    return _online(config, built)
   passes = {
       name: _stored_pass(config, built, name, train.codebook, filling)
       for name in ('val', 'test')}
@@ -77,7 +86,11 @@ def open_(config, built: Built) -> tuple[Built, Inputs]:
         workers=config.data.workers, prefetch=config.data.prefetch)
 
   return on_stored(built, train.codebook), Inputs(
-      batches, **passes, shapes=shapes)
+      batches, _same, **passes, shapes=shapes, online=False)
+
+
+def _same(batch: Batch) -> Batch:
+  return batch
 
 
 def _stored_pass(config, built, name, codebook, filling) -> Pass | None:
@@ -86,12 +99,12 @@ def _stored_pass(config, built, name, codebook, filling) -> Pass | None:
     return None
   store = _store(config, built, name, filling, codebook)
   if store is None:
-    return _image_pass(config, built, name)
+    return _image_pass(config, built, name, *_making(built))
   batches = functools.partial(
       data.eval_rows, np.arange(store.rows), store.batch,
       batch_size=config.train.eval_batch_size, workers=config.data.workers,
       prefetch=config.data.prefetch)
-  return Pass(batches, on_stored(built, store.codebook))
+  return Pass(batches, _same, on_stored(built, store.codebook))
 
 
 def _store(config, built, name, filling, codebook=None):
@@ -118,7 +131,7 @@ def _store(config, built, name, filling, codebook=None):
         say=filling.say, progress=progress).store
 
 
-def images(config, built: Built) -> Inputs:
+def _online(config, built: Built) -> tuple[Built, Inputs]:
   """Images, decoded as they are needed and kept if they all fit."""
   def train(start: int) -> Iterator[Batch]:
     return data.train_batches(
@@ -127,13 +140,33 @@ def images(config, built: Built) -> Inputs:
         cache_bytes=config.data.cache_bytes, augment=config.data.augment,
         views=config.data.views, **_reading(config, built))
 
-  return Inputs(
-      train, _image_pass(config, built, 'val'),
-      _image_pass(config, built, 'test'),
-      jax.ShapeDtypeStruct((*built.backbone.image_size, 3), 'uint8'))
+  ready, reader = _same, built
+  shapes = jax.ShapeDtypeStruct((*built.backbone.image_size, 3), 'uint8')
+  # Micro-batches are there to never hold the features of a whole batch.
+  if built.method.extract is not None and built.parts == 1:
+    ready, reader = _making(built)
+    one = jax.ShapeDtypeStruct((1, *shapes.shape), shapes.dtype)
+    taps = jax.eval_shape(built.method.extract, built.weights, one).taps
+    shapes = tuple(jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in taps)
+  return reader, Inputs(
+      train, ready, _image_pass(config, built, 'val', ready, reader),
+      _image_pass(config, built, 'test', ready, reader), shapes, True)
 
 
-def _image_pass(config, built, name) -> Pass | None:
+def _making(built: Built) -> tuple[Callable[[Batch], Batch], Built]:
+  """What makes features of images, and what reads them."""
+  extract = jax.jit(built.method.extract)
+  image = jax.numpy.zeros((1, *built.backbone.image_size, 3), 'uint8')
+  norm = jax.jit(lambda w, x: built.method.extract(w, x).norm)(
+      built.weights, image)
+
+  def ready(batch: Batch) -> Batch:
+    return batch._replace(inputs=extract(built.weights, batch.inputs).taps)
+
+  return ready, on_stored(built, cache.fit('exact', (), norm))
+
+
+def _image_pass(config, built, name, ready, reader) -> Pass | None:
   split = getattr(built.dataset, name)
   if split is None:
     return None
@@ -143,7 +176,7 @@ def _image_pass(config, built, name) -> Pass | None:
   batches = functools.partial(
       data.eval_batches, kept, batch_size=config.train.eval_batch_size,
       **_reading(config, built))
-  return Pass(batches, built)
+  return Pass(batches, ready, reader)
 
 
 def _reading(config, built) -> dict[str, Any]:

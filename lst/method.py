@@ -42,7 +42,7 @@ def beside(
     features = network.prepare(extract(frozen, inputs))
     # Nothing is fused over this line, so that features from a cache give the
     # same bits as those made on the spot.
-    return features._replace(taps=jax.lax.optimization_barrier(features.taps))
+    return jax.lax.optimization_barrier(features)
 
   def init(key, frozen, inputs):
     features = jax.eval_shape(prepared, frozen, inputs)

@@ -1,5 +1,6 @@
 """What a run tells about itself: its banner, its result, its files."""
 
+import functools
 import importlib.metadata
 import json
 import platform
@@ -12,7 +13,7 @@ from etils import epath
 from rich.console import Console
 
 from lst import config as config_lib
-from lst import data, export, sharding, workdir
+from lst import data, export, sharding, step, workdir
 from lst.screen import table
 
 PACKAGES = (
@@ -61,6 +62,27 @@ def forward_flops(config, built) -> float | None:
       jax.jit(built.backbone.apply).lower(built.weights, images).compile())
 
 
+def step_over_forward(config, built, inputs, compiled) -> float | None:
+  """FLOPs of a training step over those of the backbone's forward pass.
+
+  Compilers count the body of a loop once, and a batch goes through in a loop
+  where it comes in parts: then the step is counted as one of the whole batch.
+  """
+  forward = forward_flops(config, built)
+  if not forward:
+    return None
+  # Whether the backbone runs in a program of its own, ahead of this one.
+  ahead = inputs.online and built.predict is not built.method.predict
+  if built.parts > 1:
+    whole = functools.partial(
+        step.train_step, predict=built.predict, loss=built.loss,
+        optimizer=built.optimizer)
+    batch = batch_shapes(inputs.shapes, config.train.batch_size, built.mesh)
+    compiled = jax.jit(whole).lower(
+        built.state, built.frozen, batch).compile()
+  return ahead + flops(compiled) / forward
+
+
 def compile_and_show(config, built, inputs, folder, first):
   """Compiles the training step and prints the banner.
 
@@ -70,10 +92,9 @@ def compile_and_show(config, built, inputs, folder, first):
   console = Console()
   batch = batch_shapes(inputs.shapes, config.train.batch_size, built.mesh)
   with console.status('compiling'):
-    forward = forward_flops(config, built)
     train_step = built.train_step.lower(
         built.state, built.frozen, batch).compile()
-  ratio = flops(train_step) / forward if forward else None
+    ratio = step_over_forward(config, built, inputs, train_step)
   if jax.process_index() == 0:
     rows = banner(config, built, folder, first, ratio)
     console.print(table('lst', rows), highlight=False)

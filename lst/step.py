@@ -34,6 +34,8 @@ def train_step(
     predict: Callable,
     loss: Callable,
     optimizer: optax.GradientTransformation,
+    parts: int = 1,
+    shards: int = 1,
 ) -> tuple[TrainState, metrics.Sums]:
   """The next state, and the sums of `batch` under the parameters before.
 
@@ -45,17 +47,46 @@ def train_step(
     predict: (params, frozen, inputs) -> logits (B, C).
     loss: (logits, labels) -> losses (B,).
     optimizer: takes gradients of `state.params`.
+    parts: the batch goes through in so many parts, one after the other, whose
+      gradients are added: the memory of activations is that of one part.
+    shards: devices that the batch is split over; each part takes its share of
+      the rows of each.
   """
-  def mean_loss(params):
+  def total_loss(params, batch):
     logits = predict(params, frozen, batch.inputs)
     losses = loss(logits, batch.label)
     sums = metrics.sums(losses, logits, batch.label, batch.mask)
-    return sums.loss / jnp.maximum(sums.count, 1.0), sums
+    return sums.loss, sums
 
-  grads, sums = jax.grad(mean_loss, has_aux=True)(state.params)
+  def of_part(batch):
+    return jax.grad(total_loss, has_aux=True)(state.params, batch)
+
+  grads, sums = _over_parts(of_part, batch, parts, shards)
+  grads = jax.tree.map(lambda g: g / jnp.maximum(sums.count, 1.0), grads)
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   return TrainState(state.step + 1, params, opt_state), sums
+
+
+def _over_parts(f: Callable, batch: Batch, parts: int, shards: int):
+  """The sum of `f(part)` over parts of a batch."""
+  if parts == 1:
+    return f(batch)
+
+  def cut(x):
+    # (B) = (shard, part, row): no row changes its device.
+    x = x.reshape(shards, parts, -1, *x.shape[1:])
+    return jnp.moveaxis(x, 1, 0).reshape(parts, -1, *x.shape[3:])
+
+  cuts = jax.tree.map(cut, batch)
+  first = jax.tree.map(lambda x: x[0], cuts)
+  zeros = jax.tree.map(
+      lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(f, first))
+
+  def add(total, part):
+    return jax.tree.map(jnp.add, total, f(part)), None
+
+  return jax.lax.scan(add, zeros, cuts)[0]
 
 
 def eval_step(

@@ -85,7 +85,7 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
   try:
     for now in range(first + 1, built.steps + 1):
       batch = sharding.put_batch(next(batches), mesh)
-      state, sums = train_step(state, frozen, batch)
+      state, sums = train_step(state, frozen, batches_of.ready(batch))
       evaluates = now in stops
       saves = evaluates or (
           config.train.checkpoint_steps

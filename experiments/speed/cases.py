@@ -11,7 +11,6 @@ LR = 1e-3
 
 # A VTAB-1k-sized task, and a tuning of it.
 TASK_IMAGES, TASK_EPOCHS = 1000, 100
-TASK_STEPS = math.ceil(TASK_IMAGES * TASK_EPOCHS / BATCH)
 POINTS = 24
 
 # (framework, method). 'features' is the frozen forward pass alone.
@@ -76,18 +75,21 @@ def plan(device, models, dtypes, only=(), **fields) -> list[list[Case]]:
       for model in models for dtype in dtypes]
 
 
-def costs(method: str, step_ms: float, features_ms: float) -> Costs | None:
+def costs(
+    method: str, batch: int, step_ms: float, features_ms: float
+) -> Costs | None:
   """What a task costs by the step; None for what is no method of training.
 
   Args:
     method: see `METHODS`.
+    batch: images in a step.
     step_ms: of one step; of 'losa_sweep', of all `POINTS` networks together.
     features_ms: of one batch of features of the same framework.
   """
   if method == 'features':
     return None
-  once = features_ms * TASK_IMAGES / BATCH / 1e3
-  steps = step_ms * TASK_STEPS / 1e3
+  once = features_ms * TASK_IMAGES / batch / 1e3
+  steps = step_ms * math.ceil(TASK_IMAGES * TASK_EPOCHS / batch) / 1e3
   if method == 'losa_sweep':
     return Costs(math.nan, once + steps)
   if method.endswith('cached'):

@@ -15,11 +15,12 @@ import numpy as np
 import optax
 
 from experiments.speed import cases
-from lst import Linear, LowRank, SideNetwork, data, losses, step
+from lst import Features, Linear, LowRank, SideNetwork, data, losses, step
 from lst import method as methods
 from lst.backbones import backbone as backbones
 from lst.backbones.presets import preset
 from lst.backbones.vit import unchanged
+from lst.sweep import stacked
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -59,6 +60,12 @@ def _images(count: int) -> np.ndarray:
   return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
+def _labels(count: int) -> tuple[np.ndarray, np.ndarray]:
+  """Classes, and the mask of a batch without padding."""
+  label = np.arange(count, dtype=np.int32) % cases.CLASSES
+  return label, np.ones(count, np.float32)
+
+
 def _trainer(params, predict, frozen, next_inputs, batch):
   """AdamW by `lst.step`, on the inputs that `next_inputs()` hands over."""
   optimizer = optax.adamw(cases.LR, weight_decay=1e-4)
@@ -66,13 +73,11 @@ def _trainer(params, predict, frozen, next_inputs, batch):
   take = jax.jit(functools.partial(
       step.train_step, predict=predict, loss=losses.cross_entropy,
       optimizer=optimizer))
-  label = np.arange(batch, dtype=np.int32) % cases.CLASSES
-  mask = np.ones(batch, np.float32)
+  labels = _labels(batch)
 
   def one():
     nonlocal state
-    batch = data.Batch(next_inputs(), label, mask)
-    state, sums = take(state, frozen, batch)
+    state, sums = take(state, frozen, data.Batch(next_inputs(), *labels))
     jax.block_until_ready((state, sums))
 
   return one
@@ -130,6 +135,12 @@ def _gathered(taps, batch):
   return one
 
 
+def _on_taps(method):
+  """`predict` for inputs that are taps; their norm stands for the weights."""
+  return lambda params, norm, taps: method.readout(
+      params, Features(taps, norm))
+
+
 def _cached(case):
   """From the cache: rows gathered in RAM, then the side network's step."""
   backbone = backbone_of(case)
@@ -139,14 +150,38 @@ def _cached(case):
   taps, norm = fill(case, backbone, method)
   del backbone
   return _trainer(
-      params, methods.on_features(method), norm, _gathered(taps, case.batch),
-      case.batch)
+      params, _on_taps(method), norm, _gathered(taps, case.batch), case.batch)
 
 
 def _sweep(case):
-  """All points of a tuning trained together from the cache: not there yet."""
-  raise NotImplementedError(
-      'lst has no sweep yet: plug it in experiments/speed/lst_cases.py, _sweep')
+  """From the cache: all points of a tuning take the step together."""
+  backbone = backbone_of(case)
+  method = method_of(case, backbone)
+  init = jax.jit(method.init)
+  params = [init(jax.random.key(k), backbone.frozen, _images(1))
+            for k in range(cases.POINTS)]
+  taps, norm = fill(case, backbone, method)
+  del backbone
+
+  def each(state, frozen, batch, lr, weight_decay):
+    return step.train_step(
+        state, frozen, batch, predict=_on_taps(method),
+        loss=losses.cross_entropy,
+        optimizer=optax.adamw(lr, weight_decay=weight_decay))
+
+  runs = stacked.start(params, optax.adamw(cases.LR))
+  take = jax.jit(functools.partial(stacked.train_step, one=each, chunk=0))
+  rates = np.geomspace(1e-4, 1e-2, cases.POINTS, dtype=np.float32)
+  decays = np.full(cases.POINTS, 1e-4, np.float32)
+  gather, labels = _gathered(taps, case.batch), _labels(case.batch)
+
+  def one():
+    nonlocal runs
+    runs, sums = take(
+        runs, norm, data.Batch(gather(), *labels), rates, decays)
+    jax.block_until_ready((runs, sums))
+
+  return one
 
 
 METHODS = {

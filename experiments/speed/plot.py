@@ -14,7 +14,7 @@ def _label(key: tuple[str, str]) -> str:
 
 
 def _bars(axes, rows: list[dict], keys: list, field: str) -> None:
-  """One bar for each case and dtype, its value beside it, on a log axis."""
+  """One bar for each case and dtype with its value; times on a log axis."""
   place = {key: i for i, key in enumerate(reversed(keys))}
   dtypes = [d for d in DTYPES if d in {row['dtype'] for row in rows}]
   height = 0.8 / len(dtypes)
@@ -27,7 +27,8 @@ def _bars(axes, rows: list[dict], keys: list, field: str) -> None:
     axes.barh(y, value, height, color=COLORS[key[0]][at])
     axes.text(value, y, f' {value:,.3g}' if value < 100 else f' {value:,.0f}',
               va='center', fontsize=6.5)
-  axes.set_xscale('log')
+  if field != 'peak_mib':
+    axes.set_xscale('log')
   axes.margins(x=0.18)
   axes.set_yticks(range(len(keys)), map(_label, reversed(keys)), fontsize=8)
   axes.set_ylim(-0.6, len(keys) - 0.4)
@@ -61,5 +62,6 @@ def draw(rows: list[dict], out: pathlib.Path) -> None:
     some = [r for r in rows if (r['device'], r['model']) == (device, model)]
     batch = some[0]['batch']
     _picture(
-        some, f'ViT-{model}, 224 px, batch {batch}, {device} (log scales)',
+        some,
+        f'ViT-{model}, 224 px, batch {batch}, {device} (times on log axes)',
         out / f'speed_{device}_{model.replace("/", "")}.png')

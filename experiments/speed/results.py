@@ -46,7 +46,7 @@ def derive(samples: dict) -> list[dict]:
   for key, ms in step.items():
     row = dict(zip(KEY, key, strict=True))
     features = step.get((*key[:2], 'features', *key[3:]), float('nan'))
-    costs = cases.costs(row['method'], ms, features)
+    costs = cases.costs(row['method'], int(row['batch']), ms, features)
     peak = samples[key].get('peak_mib')
     row |= {'step_ms': round(ms, 3), 'peak_mib': round(peak[0]) if peak else ''}
     for field in ('task_s', 'tuning_s'):

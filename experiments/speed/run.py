@@ -91,7 +91,7 @@ def flags():
   add('--models', nargs='+', choices=cases.MODELS['gpu'])
   add('--dtypes', nargs='+', choices=cases.DTYPES, default=cases.DTYPES)
   add('--methods', nargs='+', default=(), help='all of cases.METHODS')
-  add('--rounds', type=int, default=7)
+  add('--rounds', type=int, default=5)
   add('--batch', type=int, default=cases.BATCH)
   add('--images', type=int, default=cases.TASK_IMAGES,
       help='in a cache, for its peak memory')

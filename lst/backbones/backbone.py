@@ -139,7 +139,8 @@ def extractor(backbone: Backbone) -> Callable[[dict, Array], Features]:
 
   def in_turn(frozen, images):
     count = images_at_once(len(images), backbone.tokens, backbone.width)
-    if count == len(images):
+    # Of a batch that lies on many devices, a few images lie on few of them.
+    if count == len(images) or jax.device_count() > 1:
       return states_of(frozen, images)
     images = images.reshape(-1, count, *images.shape[1:])
     taps = jax.lax.map(functools.partial(states_of, frozen), images)

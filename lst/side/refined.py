@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lst.features import Norm
-from lst.product import by_column, by_pair, by_row, times
+from lst.product import by_column, by_pair, by_row, kept, times
 
 
 class Added(NamedTuple):
@@ -150,7 +150,7 @@ def pooled(
     (B, D) in f32.
   """
   if pool == 'cls':
-    x = row(y, 0)
+    x = kept(row(y, 0))
     if norm is None:
       return x
     x = x - x.mean(-1, keepdims=True)

@@ -93,7 +93,8 @@ class _Sweep:
     try:
       for now in range(self._first + 1, built.steps + 1):
         batch = sharding.put_batch(next(batches), built.mesh)
-        self._runs, sums = self._programs.step(self._runs, batch)
+        self._runs, sums = self._programs.step(
+            self._runs, self._parts.batches_of.ready(batch))
         # The host is never more than a step ahead of the device.
         jax.block_until_ready(before)
         before = sums.loss
@@ -160,7 +161,8 @@ class _Sweep:
     workdir.claim(best, point)
     table.write_metrics(self._folder, best, points.name(point, self._config))
     result = report.finish(
-        point, built, best, params, tested, self._programs.facts,
+        point, built, best, params, tested,
+        {'flops_step_over_forward': None},
         val_accuracy=float(runs.best_accuracy[row]),
         tested_step=int(runs.best_step[row]),
         images_per_second=self._screen.rate,

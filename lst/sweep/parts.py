@@ -79,7 +79,6 @@ class Programs:
 
   Attributes:
     chunk: runs trained at the same time; 0 = all.
-    facts: what the result says of them.
   """
 
   def __init__(self, config, parts: Parts, runs: stacked.Runs):
@@ -104,10 +103,7 @@ class Programs:
     self.chunk = config.sweep.chunk
     if not self.chunk:
       self.chunk = self._fitting(runs)
-    forward = report.forward_flops(config, built)
-    flops = report.flops(self._of(runs))
-    self.facts = {'flops_step_over_forward': (
-        flops / forward if flops and forward else None)}
+    self._of(runs)
 
   def _of(self, runs: stacked.Runs):
     """The step compiled for so many runs in such chunks."""
@@ -146,7 +142,7 @@ def _one(state, frozen, batch, lr, weight_decay, *, config, built):
       config.optimizer, built.steps, built.steps_per_epoch, lr, weight_decay)
   return step.train_step(
       state, frozen, batch, predict=built.predict, loss=built.loss,
-      optimizer=update)
+      optimizer=update, parts=built.parts, shards=built.mesh.size)
 
 
 def _free() -> int:

@@ -34,6 +34,7 @@ def taps(images, monkeypatch, at_once):
 
 @pytest.mark.parametrize('at_once', [1, 2, 4])
 def test_images_in_turn_give_the_same_features(monkeypatch, at_once):
+  monkeypatch.setattr(jax, 'device_count', lambda: 1)
   images = vit_test.images(batch=8)
   whole, text = taps(images, monkeypatch, 8)
   assert ' while(' not in text

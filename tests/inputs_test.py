@@ -1,0 +1,114 @@
+"""Features from a cache give a run the same bits as the backbone does."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from lst import build, cache, inputs, sharding, train
+from tests import runs
+
+FILES = ('metrics.jsonl', 'side.safetensors')
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+  import jax
+  mesh = sharding.make_mesh(jax.devices()[:1])
+  monkeypatch.setattr(sharding, 'make_mesh', lambda: mesh)
+
+
+def config_of(weights, mode, root='', side='losa', **data):
+  config = runs.config(weights, epochs=3.0, checkpoint_steps=0)
+  config.cache.mode, config.cache.path = mode, str(root)
+  config.side.name = side
+  config.data.update(data)
+  return config
+
+
+def ends(config, folder: pathlib.Path):
+  """What a run leaves but its own config: lines, tensors, test loss."""
+  from lst import export
+  result = train.run(config, folder)
+  params = export.load(folder / 'side.safetensors').params
+  return (folder / 'metrics.jsonl').read_text(), params, result['test_loss']
+
+
+def assert_same(ours, theirs):
+  import jax
+  assert ours[0] == theirs[0]
+  assert ours[2] == theirs[2]
+  jax.tree.map(np.testing.assert_array_equal, ours[1], theirs[1])
+
+
+@pytest.mark.parametrize('side', ['losa', 'linear'])
+@pytest.mark.parametrize('data', [{}, {'augment': 'crop', 'views': 3}], ids=str)
+def test_a_cached_run_is_the_online_run_bit_for_bit(
+    weights, tmp_path, one_device, side, data):
+  online = ends(
+      config_of(weights, 'off', side=side, **data), tmp_path / 'online')
+  for mode in ('ram', 'disk'):
+    config = config_of(weights, mode, tmp_path / 'cache', side, **data)
+    assert_same(ends(config, tmp_path / mode), online)
+  # The second run of a disk cache reads what the first has written.
+  config = config_of(weights, 'disk', tmp_path / 'cache', side, **data)
+  assert_same(ends(config, tmp_path / 'again'), online)
+  # Other pixels give another run: the files do tell.
+  other = config_of(weights, 'ram', side=side, augment='crop', views=2)
+  assert ends(other, tmp_path / 'other')[0] != online[0]
+
+
+@pytest.mark.parametrize('form', ['int8', 'projected'])
+def test_small_forms_come_near(weights, tmp_path, one_device, form):
+  online = ends(config_of(weights, 'off'), tmp_path / 'online')
+  config = config_of(weights, 'ram')
+  config.cache.form, config.cache.rank = form, 12
+  small = ends(config, tmp_path / form)
+  assert small[0] != online[0]
+  assert small[2] == pytest.approx(online[2], rel=0.1)
+
+
+def inputs_of(pass_):
+  return next(pass_.batches()).inputs
+
+
+def opened(config):
+  return inputs.open_(config, build.build(config))
+
+
+def test_each_split_is_read_from_where_it_pays(weights, tmp_path):
+  _, batches_of = opened(config_of(weights, 'ram'))
+  assert not batches_of.online
+  assert [x.shape for x in batches_of.shapes] == [(18, 24)] * 3
+  # A test is read once: it is not kept in memory for that.
+  assert inputs_of(batches_of.test).dtype == np.uint8
+  assert isinstance(inputs_of(batches_of.val), tuple)
+  _, batches_of = opened(config_of(weights, 'disk', tmp_path))
+  assert isinstance(inputs_of(batches_of.test), tuple)
+  assert len(list(tmp_path.glob('*/about.json'))) == 3
+
+
+def test_a_probe_keeps_one_row_an_image(weights):
+  _, batches_of = opened(config_of(weights, 'ram', side='linear'))
+  assert [x.shape for x in batches_of.shapes] == [(1, 24)]
+
+
+def test_what_does_not_fit_is_told_or_not_kept(weights, monkeypatch):
+  monkeypatch.setattr(cache.estimate, 'free', lambda root: cache.Free(10, 10))
+  _, batches_of = opened(config_of(weights, 'auto'))
+  assert batches_of.online
+  with pytest.raises(cache.CacheError, match='form'):
+    opened(config_of(weights, 'ram'))
+
+
+def test_several_processes_do_not_cache(weights, monkeypatch):
+  import jax
+  config = config_of(weights, 'auto')
+  made = build.build(config)
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  config.train.batch_size = config.train.eval_batch_size = 16
+  _, batches_of = inputs.open_(config, made)
+  assert batches_of.online
+  config.cache.mode = 'disk'
+  with pytest.raises(cache.CacheError, match='single process'):
+    inputs.open_(config, made)
