@@ -71,21 +71,6 @@ def blocks(tree: Any, tasks: int, shards: int) -> Any:
   return jax.tree.map(block, tree)
 
 
-def extracted(extract: Callable, tasks: int, shards: int) -> Callable:
-  """(weights, mixed images) -> `Features` with a leading axis K.
-
-  The frozen pass runs once over all rows.
-  """
-  def features(weights, images) -> Features:
-    taps, norm = extract(weights, images)
-    return Features(
-        blocks(taps, tasks, shards),
-        jax.tree.map(lambda x: jnp.broadcast_to(x, (tasks, *jnp.shape(x))),
-                     norm))
-
-  return features
-
-
 def join(parts: list[Features]) -> Features:
   """Features with leading axes K, one after the other."""
   if len(parts) == 1:

@@ -67,6 +67,11 @@ def make(config) -> list[Task]:
     raise ValueError(
         f'config.method={config.method!r}: tasks share one frozen pass, which '
         "only config.method='side' leaves untouched")
+  if config.train.microbatch:
+    raise ValueError(
+        f'config.train.microbatch={config.train.microbatch} is not there for '
+        'several tasks, whose features share one pass: set it to 0 and lower '
+        'config.train.batch_size, of which a step takes so many of each task')
   strays = sorted(
       field for field, value in config_lib.data().items()
       if config.data[field] != value)

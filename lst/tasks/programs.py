@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from lst import (
-    build,
     cache,
     inputs,
     losses,
@@ -23,22 +22,13 @@ from lst.sweep import stacked
 from lst.tasks import mixed, parts
 
 
-def cached(of: build.Built) -> bool:
-  """Whether its batches come from a cache, not as images."""
-  return of.predict is not of.method.predict
-
-
 class Programs:
-  """The compiled steps of a run of several tasks.
-
-  Attributes:
-    facts: what the results say of them.
-  """
+  """The compiled steps of a run of several tasks."""
 
   def __init__(self, config, tasks: list[parts.Task]):
     self._config, self._tasks, self._compiled = config, tasks, {}
     self._built = tasks[0].built
-    self._mesh, self._weights = self._built.mesh, self._built.weights
+    self._mesh = self._built.mesh
     everywhere = sharding.replicated(self._mesh)
     self._plan = jax.device_put(parts.plan(tasks), everywhere)
     most = self._plan.classes.shape[1]
@@ -47,18 +37,17 @@ class Programs:
         mixed.one_step, readout=self._method.readout,
         smoothing=config.optimizer.label_smoothing,
         optimizer=functools.partial(optimizer.at_rate, config.optimizer))
-    on_stored = method.on_stored(self._method, cache.expand)
-    self._scores = {
-        of_cache: jax.jit(functools.partial(
-            step.eval_step, predict=_of_classes(predict),
+    # Images are made features of by a program of their own.
+    self._score = jax.jit(
+        functools.partial(
+            step.eval_step, predict=_of_classes(
+                method.on_stored(self._method, cache.expand)),
             loss=losses.cross_entropy), out_shardings=everywhere)
-        for of_cache, predict in (
-            (False, self._method.predict), (True, on_stored))}
 
   def groups(self, members) -> tuple[list[int], list[int]]:
     """The members that come as images, and those that come from a cache."""
-    kept = [k for k in members if cached(self._tasks[k].built)]
-    return [k for k in members if k not in kept], kept
+    images = [k for k in members if self._tasks[k].batches_of.online]
+    return images, [k for k in members if k not in images]
 
   def order(self, members) -> list[int]:
     """The members in the order of what a step returns."""
@@ -66,36 +55,44 @@ class Programs:
     return images + kept
 
   def put(self, members, batches: dict):
-    """The next batch of each member as two mixed ones, on the devices."""
-    shards = self._mesh.size // jax.process_count()
-    return tuple(
-        sharding.put_batch(mixed.mix([batches[k] for k in group], shards),
-                           self._mesh)
-        for group in self.groups(members))
+    """The next batch of each member as two mixed ones, on the devices.
+
+    The backbone runs over all images at once.
+    """
+    shards, out = self._mesh.size // jax.process_count(), []
+    for group in self.groups(members):
+      batch = mixed.mix([batches[k] for k in group], shards)
+      if batch is not None:
+        ready = self._tasks[group[0]].batches_of.ready
+        batch = ready(sharding.put_batch(batch, self._mesh))
+      out.append(batch)
+    return tuple(out)
 
   def step(self, members, runs: stacked.Runs, batches):
     """(all tasks, sums of the members in `order`) after one more batch."""
     compiled, codebooks = self._of(members, runs)
-    return compiled(runs, self._weights, codebooks, batches, self._plan)
+    return compiled(runs, codebooks, batches, self._plan)
 
   def compile(self, members, runs: stacked.Runs) -> dict[str, float | None]:
     """Compiles the step of the members; returns the facts about it."""
     compiled, _ = self._of(members, runs)
     forward = report.forward_flops(self._config, self._built)
-    flops = report.flops(compiled)
+    flops, ahead = report.flops(compiled), len(self.groups(members)[0])
     return {
         'flops_step_over_forward': (
-            flops / forward / len(members) if flops and forward else None),
+            (ahead + flops / forward) / len(members)
+            if flops and forward else None),
         'trained_with': [self._tasks[k].name for k in members]}
 
   def _of(self, members, runs):
     if members not in self._compiled:
       groups = self.groups(members)
-      codebooks = [self._tasks[k].built.frozen for k in groups[1]]
-      if codebooks:
-        codebooks = jax.device_put(
-            jax.tree.map(lambda *xs: jnp.stack(xs), *codebooks),
-            sharding.replicated(self._mesh))
+      codebooks = tuple(
+          jax.device_put(
+              jax.tree.map(lambda *xs: jnp.stack(xs), *(
+                  self._tasks[k].built.frozen for k in group)),
+              sharding.replicated(self._mesh)) if group else None
+          for group in groups)
       shapes = tuple(
           report.batch_shapes(
               self._tasks[group[0]].batches_of.shapes,
@@ -104,23 +101,18 @@ class Programs:
       compiled = jax.jit(
           functools.partial(self._step, groups=groups),
           out_shardings=sharding.replicated(self._mesh)).lower(
-              runs, self._weights, codebooks, shapes, self._plan).compile()
+              runs, codebooks, shapes, self._plan).compile()
       self._compiled[members] = compiled, codebooks
     return self._compiled[members]
 
-  def _step(self, runs, weights, codebooks, batches, plan, *, groups):
+  def _step(self, runs, codebooks, batches, plan, *, groups):
     """One step of the tasks of both groups; pure."""
     size, features, labels, masks = self._mesh.size, [], [], []
-    for group, batch, from_cache in zip(
-        groups, batches, (False, True), strict=True):
+    for group, batch, codebook in zip(groups, batches, codebooks, strict=True):
       if not group:
         continue
-      if from_cache:
-        stored = mixed.blocks(batch.inputs, len(group), size)
-        features.append(jax.vmap(cache.expand)(stored, codebooks))
-      else:
-        extract = mixed.extracted(self._method.extract, len(group), size)
-        features.append(extract(weights, batch.inputs))
+      stored = mixed.blocks(batch.inputs, len(group), size)
+      features.append(jax.vmap(cache.expand)(stored, codebook))
       labels.append(mixed.blocks(batch.label, len(group), size))
       masks.append(mixed.blocks(batch.mask, len(group), size))
     rows = np.array(groups[0] + groups[1])
@@ -134,7 +126,7 @@ class Programs:
   def evaluate(self, params, k: int, of: inputs.Pass) -> metrics.Sums:
     """The sums of task `k` over a pass; `params` of all tasks."""
     own = jax.tree.map(lambda x: x[k], (params, self._plan.classes))
-    return scored(self._scores[cached(of.reader)], own, of)
+    return scored(self._score, own, of)
 
 
 def _of_classes(predict):

@@ -231,6 +231,10 @@ def test_what_cannot_be_together_is_told(weights):
   with pytest.raises(ValueError, match=r'config\.tasks and config\.sweep'):
     parts.make(config)
   config = make_config(weights)
+  config.train.microbatch = 4
+  with pytest.raises(ValueError, match='microbatch=4 is not there'):
+    parts.make(config)
+  config = make_config(weights)
   config.data.train = 'train[:5]'
   with pytest.raises(ValueError, match=r'set config\.tasks\.<name>\.train'):
     parts.make(config)
