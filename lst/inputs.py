@@ -99,7 +99,7 @@ def _stored_pass(config, built, name, codebook, filling) -> Pass | None:
     return None
   store = _store(config, built, name, filling, codebook)
   if store is None:
-    return _image_pass(config, built, name, *_making(built))
+    return _image_pass(config, built, name, *beside(built)[:2])
   batches = functools.partial(
       data.eval_rows, np.arange(store.rows), store.batch,
       batch_size=config.train.eval_batch_size, workers=config.data.workers,
@@ -144,26 +144,30 @@ def _online(config, built: Built) -> tuple[Built, Inputs]:
   shapes = jax.ShapeDtypeStruct((*built.backbone.image_size, 3), 'uint8')
   # Micro-batches are there to never hold the features of a whole batch.
   if built.method.extract is not None and built.parts == 1:
-    ready, reader = _making(built)
-    one = jax.ShapeDtypeStruct((1, *shapes.shape), shapes.dtype)
-    taps = jax.eval_shape(built.method.extract, built.weights, one).taps
-    shapes = tuple(jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in taps)
+    ready, reader, shapes = beside(built)
   return reader, Inputs(
       train, ready, _image_pass(config, built, 'val', ready, reader),
       _image_pass(config, built, 'test', ready, reader), shapes, True)
 
 
-def _making(built: Built) -> tuple[Callable[[Batch], Batch], Built]:
-  """What makes features of images, and what reads them."""
+def beside(built: Built):
+  """A side method on features that are made of images, batch by batch.
+
+  Returns:
+    (`Inputs.ready`, what reads its batches, `Inputs.shapes`).
+  """
   extract = jax.jit(built.method.extract)
   image = jax.numpy.zeros((1, *built.backbone.image_size, 3), 'uint8')
   norm = jax.jit(lambda w, x: built.method.extract(w, x).norm)(
       built.weights, image)
+  taps = jax.eval_shape(built.method.extract, built.weights, image).taps
 
   def ready(batch: Batch) -> Batch:
     return batch._replace(inputs=extract(built.weights, batch.inputs).taps)
 
-  return ready, on_stored(built, cache.fit('exact', (), norm))
+  return (
+      ready, on_stored(built, cache.fit('exact', (), norm)),
+      tuple(jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in taps))
 
 
 def _image_pass(config, built, name, ready, reader) -> Pass | None:

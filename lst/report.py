@@ -14,6 +14,7 @@ from rich.console import Console
 
 from lst import config as config_lib
 from lst import data, export, sharding, step, workdir
+from lst import inputs as inputs_lib
 from lst.screen import table
 
 PACKAGES = (
@@ -71,16 +72,18 @@ def step_over_forward(config, built, inputs, compiled) -> float | None:
   forward = forward_flops(config, built)
   if not forward:
     return None
-  # Whether the backbone runs in a program of its own, ahead of this one.
-  ahead = inputs.online and built.predict is not built.method.predict
-  if built.parts > 1:
-    whole = functools.partial(
-        step.train_step, predict=built.predict, loss=built.loss,
-        optimizer=built.optimizer)
-    batch = batch_shapes(inputs.shapes, config.train.batch_size, built.mesh)
-    compiled = jax.jit(whole).lower(
-        built.state, built.frozen, batch).compile()
-  return ahead + flops(compiled) / forward
+  shapes, beside = inputs.shapes, inputs.online and built.method.extract
+  if beside:
+    # The backbone and what stands beside it, each by itself.
+    built, shapes = inputs_lib.beside(built)[1:]
+  elif built.parts == 1:
+    return flops(compiled) / forward
+  whole = functools.partial(
+      step.train_step, predict=built.predict, loss=built.loss,
+      optimizer=built.optimizer)
+  batch = batch_shapes(shapes, config.train.batch_size, built.mesh)
+  counted = jax.jit(whole).lower(built.state, built.frozen, batch).compile()
+  return bool(beside) + flops(counted) / forward
 
 
 def compile_and_show(config, built, inputs, folder, first):

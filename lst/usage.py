@@ -90,7 +90,7 @@ def no_field(name: str) -> str:
   >>> print(no_field('train.batchsize'))
   there is no field config.train.batchsize; did you mean \
 config.train.batch_size? config.train has batch_size, checkpoint_steps, \
-epochs, eval_batch_size, eval_epochs, log_steps
+epochs, eval_batch_size, eval_epochs, log_steps, microbatch
   """
   known = list(flat(default()))
   task = re.match(r'tasks\.[^.]*\.', name)

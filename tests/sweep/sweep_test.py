@@ -17,6 +17,8 @@ STEPS = 6
 
 def make_config(weights, **fields):
   config = runs.config(weights)
+  # Whether a cache pays here is a matter of the moment.
+  config.cache.mode = 'off'
   config.sweep.update(fields)
   return config
 
@@ -41,16 +43,18 @@ def _with(point, alpha, seed):
   return point
 
 
-def batches(built):
-  return [sharding.put_batch(tiny.batch(seed, 16), built.mesh)
-          for seed in range(STEPS)]
+def batches(made):
+  return [
+      made.batches_of.ready(
+          sharding.put_batch(tiny.batch(seed, 16), made.built.mesh))
+      for seed in range(STEPS)]
 
 
 def trained(config, made, chunk=0):
   config.sweep.chunk = chunk
   state = parts.start(made)
   programs = parts.Programs(config, made, state)
-  for batch in batches(made.built):
+  for batch in batches(made):
     state, sums = programs.step(state, batch)
   return state, sums
 
@@ -69,7 +73,7 @@ def test_each_run_ends_as_it_does_alone(mixed):
   for k, point in enumerate(made.points):
     built = build.rebuilt(made.built, point)
     alone = built.state
-    for batch in batches(built):
+    for batch in batches(made):
       alone, alone_sums = built.train_step(alone, built.frozen, batch)
     ours = stacked.cut(state.params, k, alone.params)
     assert_close(ours, jax.device_get(alone.params))
