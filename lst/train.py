@@ -1,6 +1,5 @@
 """A run from its config to its result: build, restore, step, evaluate, save."""
 
-import functools
 import time
 from typing import Any
 
@@ -8,15 +7,14 @@ from etils import epath
 
 from lst import (
     checkpoint,
-    data,
     evaluate,
     inputs,
     metrics,
+    opening,
     report,
     sharding,
     workdir,
 )
-from lst import config as config_lib
 from lst.build import build
 from lst.screen import Screen
 from lst.stops import evaluation_steps
@@ -46,15 +44,7 @@ def run(config, folder: epath.PathLike) -> dict[str, Any]:
     NonFiniteError: the loss is no number any more.
     ValueError, OSError: a field of the config, or a file, is wrong.
   """
-  config_lib.check(config)
-  folder = epath.Path(folder)
-  with workdir.locked(folder):
-    workdir.check_config(folder, config)
-    done = report.finished(folder)
-    if done is not None:
-      report.show_result(done, folder)
-      return done
-    return _run(config, folder)
+  return opening.once(config, folder, _run, report.show_result)
 
 
 def _run(config, folder: epath.Path) -> dict[str, Any]:
@@ -62,16 +52,11 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
   built = build(config)
   built, batches_of = inputs.open_(config, built)
   mesh, frozen, state = built.mesh, built.frozen, built.state
-  position = functools.partial(
-      data.position, built.dataset.train, batch_size=config.train.batch_size,
-      seed=config_lib.order_seed(config))
+  position = opening.positions(config, built.dataset.train)
 
   checkpoints = checkpoint.manager(folder)
-  first = checkpoints.latest_step() or 0
-  if first:
-    saved = checkpoint.restore(checkpoints, first, state)
-    data.check_position(saved.position, position(step=first))
-    state, started = saved.state, started - saved.seconds
+  state, first, seconds = opening.resumed(checkpoints, state, position)
+  started -= seconds
 
   batches = batches_of.train(first)
   train_step, facts = report.compile_and_show(

@@ -10,9 +10,9 @@ from etils import epath
 from lst import (
     build,
     checkpoint,
-    data,
     evaluate,
     metrics,
+    opening,
     report,
     sharding,
     workdir,
@@ -37,17 +37,17 @@ def run(config, folder: epath.PathLike) -> dict[str, Any]:
   Raises:
     As `train.run`, and ValueError without a validation split.
   """
-  config_lib.check(config)
-  folder = epath.Path(folder)
-  with workdir.locked(folder):
-    workdir.check_config(folder, config)
-    done = report.finished(folder)
-    if done is not None:
-      table.show(done['sweep'], folder)
-      return done
-    sweep = _Sweep(config, folder)
-    sweep.train()
-    return sweep.finish()
+  return opening.once(config, folder, _run, _show)
+
+
+def _run(config, folder: epath.Path) -> dict[str, Any]:
+  sweep = _Sweep(config, folder)
+  sweep.train()
+  return sweep.finish()
+
+
+def _show(done: dict[str, Any], folder: epath.Path) -> None:
+  table.show(done['sweep'], folder)
 
 
 class _Sweep:
@@ -58,6 +58,7 @@ class _Sweep:
     self._config, self._folder = config, folder
     self._parts = make(config)
     self._checkpoints = checkpoint.manager(folder)
+    self._position = opening.positions(config, self._parts.built.dataset.train)
     self._runs, self._first = self._resume()
     self._programs = Programs(config, self._parts, self._runs)
     table.banner(
@@ -66,22 +67,16 @@ class _Sweep:
 
   def _resume(self) -> tuple[stacked.Runs, int]:
     """The state to start from, and its step."""
-    runs, first = start(self._parts), self._checkpoints.latest_step() or 0
-    if not first:
-      return runs, 0
-    left = min((n for s, n in self._parts.rungs.items() if s <= first),
-               default=len(self._parts.points))
-    saved = checkpoint.restore(
-        self._checkpoints, first, stacked.pick(runs, range(left)))
-    data.check_position(saved.position, self._position(first))
-    self._began -= saved.seconds
-    return saved.state, first
+    runs = start(self._parts)
 
-  def _position(self, step: int) -> data.Position:
-    return data.position(
-        self._parts.built.dataset.train, step=step,
-        batch_size=self._config.train.batch_size,
-        seed=config_lib.order_seed(self._config))
+    def left(step):
+      count = min((n for s, n in self._parts.rungs.items() if s <= step),
+                  default=len(self._parts.points))
+      return stacked.pick(runs, range(count))
+
+    found = opening.resumed(self._checkpoints, runs, self._position, left)
+    self._began -= found.seconds
+    return found.state, found.step
 
   def train(self) -> None:
     """From the first step to the last."""
@@ -122,7 +117,7 @@ class _Sweep:
       self._runs = stacked.pick(self._runs, halving.best(
           jax.device_get(self._runs.best_accuracy), parts.rungs[now]))
     checkpoint.save(
-        self._checkpoints, self._runs, self._position(now),
+        self._checkpoints, self._runs, self._position(step=now),
         time.monotonic() - self._began,
         float(np.max(jax.device_get(self._runs.best_accuracy))))
     self._screen.go_on()

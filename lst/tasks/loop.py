@@ -8,7 +8,15 @@ import jax
 import numpy as np
 from etils import epath
 
-from lst import checkpoint, data, metrics, report, sharding, workdir
+from lst import (
+    checkpoint,
+    data,
+    metrics,
+    opening,
+    report,
+    sharding,
+    workdir,
+)
 from lst import config as config_lib
 from lst.screen import Screen
 from lst.sweep import stacked
@@ -33,17 +41,13 @@ def run(config, folder: epath.PathLike) -> dict[str, Any]:
     As `train.run`, and ValueError if the config asks for what cannot be
     together.
   """
-  config_lib.check(config)
-  folder = epath.Path(folder)
-  with workdir.locked(folder):
-    workdir.check_config(folder, config)
-    done = report.finished(folder)
-    if done is not None:
-      table.show(done, folder)
-      return done
-    tasks = _Tasks(config, folder)
-    tasks.train()
-    return tasks.finish()
+  return opening.once(config, folder, _run, table.show)
+
+
+def _run(config, folder: epath.Path) -> dict[str, Any]:
+  tasks = _Tasks(config, folder)
+  tasks.train()
+  return tasks.finish()
 
 
 class _Tasks:
@@ -57,7 +61,10 @@ class _Tasks:
     self._stages = parts.stages([t.built.steps for t in self._tasks])
     self._mesh = self._tasks[0].built.mesh
     self._checkpoints = checkpoint.manager(folder)
-    self._runs, self._first = self._resume()
+    found = opening.resumed(
+        self._checkpoints, parts.start(self._tasks), self._position)
+    self._runs, self._first = found.state, found.step
+    self._began -= found.seconds
     self._programs = Programs(config, self._tasks)
     self._facts = self._programs.compile(
         next(iter(self._stages.values())), self._runs)
@@ -66,16 +73,6 @@ class _Tasks:
     self._screen = Screen(
         self._steps, self._first, config.train.batch_size)
     self._batches, self._writers, self._windows = {}, [], []
-
-  def _resume(self) -> tuple[stacked.Runs, int]:
-    """The state to start from, and its step."""
-    runs, first = parts.start(self._tasks), self._checkpoints.latest_step() or 0
-    if not first:
-      return runs, 0
-    saved = checkpoint.restore(self._checkpoints, first, runs)
-    data.check_position(saved.position, self._position(first))
-    self._began -= saved.seconds
-    return saved.state, first
 
   def _position(self, step: int) -> data.Position:
     """Where all tasks are in their data, as one position."""
@@ -184,7 +181,7 @@ class _Tasks:
         sharding.replicated(self._mesh))
     if self._saves(now):
       checkpoint.save(
-          self._checkpoints, self._runs, self._position(now),
+          self._checkpoints, self._runs, self._position(step=now),
           time.monotonic() - self._began, None)
     self._screen.go_on()
 
