@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int8, Num
+from jaxtyping import Array, Float, Int8
 
 from lst.cache.errors import CacheError
+from lst.cache.projected import Projected
+from lst.cache.taps import Taps, check_found
 from lst.features import Features, Norm
-
-Taps = tuple[Num[Array | np.ndarray, 'b _ _'], ...]
 
 
 class Exact(NamedTuple):
@@ -67,7 +66,7 @@ class Channels(NamedTuple):
       now = _largest(taps)
       tops = now if tops is None else jax.tree.map(jnp.maximum, tops, now)
       dtypes = [tap.dtype for tap in taps]
-    _check_found(tops)
+    check_found(tops)
     scales = [
         None if top is None else
         jnp.where(top > 0, top / 127, 1).astype(dtype)
@@ -86,57 +85,6 @@ class Channels(NamedTuple):
         x if scale is None else
         (x.astype(jnp.float32) * scale.astype(jnp.float32)).astype(scale.dtype)
         for x, scale in zip(stored, self.scales, strict=True))
-
-
-class Projected(NamedTuple):
-  """Each tap on its k leading principal directions.
-
-  The directions are those of the uncentred second moment over all tokens of
-  the training features: of all k-dimensional subspaces theirs leaves the
-  smallest squared error, the mean needs no constant beside the product, and a
-  down-projection `Wd = basis^T a` inside the span meets exactly what it would
-  have met: `x Wd = stored a`, to rounding. Whoever wants to stay in the small
-  form takes the stored (B, N, k) and the basis; `expand` gives (B, N, D).
-
-  Attributes:
-    bases: (k, D) in f32 with orthonormal rows, strongest direction first;
-      None for a tap that is kept as it is.
-    norm: the final norm that the features carry, or None.
-  """
-
-  bases: tuple[Float[Array, 'k d'] | None, ...]
-  norm: Norm | None
-
-  @classmethod
-  def fit(cls, batches: Iterable[Taps], norm: Norm | None, rank: int):
-    """Adds up the second moments, then takes their leading eigenvectors."""
-    if rank < 1:
-      raise CacheError(
-          f'a projection on {rank} directions keeps nothing: set '
-          'config.cache.rank to 1 or more')
-    sums = None
-    for taps in batches:
-      # In f32 within a batch, in f64 over the batches.
-      now = jax.tree.map(
-          lambda x: np.asarray(x, np.float64), _moments(taps, rank))
-      sums = now if sums is None else jax.tree.map(np.add, sums, now)
-    _check_found(sums)
-    return cls(
-        tuple(None if m is None else _leading(m, rank) for m in sums), norm)
-
-  def encode(self, taps: Taps) -> Taps:
-    """The coefficients (B, N, k), in the dtype of the tap."""
-    return tuple(
-        tap if basis is None else
-        _dot('bnd,kd->bnk', tap.astype(jnp.float32), basis).astype(tap.dtype)
-        for tap, basis in zip(taps, self.bases, strict=True))
-
-  def expand(self, stored: Taps) -> Taps:
-    """The projected taps (B, N, D), in the dtype of the features."""
-    return tuple(
-        x if basis is None else
-        _dot('bnk,kd->bnd', x, basis.astype(x.dtype)).astype(x.dtype)
-        for x, basis in zip(stored, self.bases, strict=True))
 
 
 Codebook = Exact | Channels | Projected
@@ -194,38 +142,3 @@ def _largest(taps):
   return tuple(
       None if tap.shape[1] == 1 else
       jnp.abs(tap).max((0, 1)).astype(jnp.float32) for tap in taps)
-
-
-def _moments(taps, rank):
-  """X^T X of the tokens, where that leaves directions out; else None."""
-  return tuple(
-      None if tap.shape[1] == 1 or rank >= tap.shape[2] else _moment(tap)
-      for tap in taps)
-
-
-@jax.jit
-def _moment(tap: Float[Array, 'b n d']) -> Float[Array, 'd d']:
-  return _dot('bnd,bne->de', tap, tap)
-
-
-def _leading(moment: np.ndarray, rank: int) -> Float[Array, 'k d']:
-  basis = np.linalg.eigh(moment)[1][:, ::-1][:, :rank].T
-  # An eigenvector has no sign; with one, the same data give the same basis.
-  largest = np.take_along_axis(
-      basis, np.abs(basis).argmax(1, keepdims=True), 1)
-  return jnp.asarray(basis * np.sign(largest), jnp.float32)
-
-
-def _dot(spec, x, y):
-  return jnp.einsum(
-      spec, x, y, precision='highest', preferred_element_type=jnp.float32)
-
-
-def _check_found(found) -> None:
-  if found is None:
-    raise CacheError('there are no training features to find the codebook on')
-  if not all(np.isfinite(x).all() for x in jax.tree.leaves(found)):
-    raise CacheError(
-        'the training features hold values that are no finite numbers: no '
-        'compressed form can keep them. Look at the backbone, or use '
-        "config.cache.form='exact'")

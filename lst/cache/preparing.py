@@ -78,15 +78,20 @@ def forward_seconds(origin: Origin, batch_size: int) -> float:
 
 def stored_bytes(origin: Origin, options: Options) -> int:
   """Bytes of one row in the form that the options name, before it is made."""
-  def of(tap):
+  taps = origin.like.taps
+
+  def of(tap, rows):
     if options.form == 'exact' or tap.shape[1] == 1:
       return estimate.bytes_per_row([tap])
     if options.form == 'int8':
       return int(np.prod(tap.shape[1:]))
-    narrow = (*tap.shape[:2], min(options.rank, tap.shape[2]))
-    return estimate.bytes_per_row([jax.ShapeDtypeStruct(narrow, tap.dtype)])
+    if options.rank >= tap.shape[2]:
+      return estimate.bytes_per_row([tap])
+    size = tap.shape[1] * options.rank + rows * tap.shape[2]
+    return size * tap.dtype.itemsize
 
-  return sum(map(of, origin.like.taps))
+  # Of the last, two rows are kept whole.
+  return sum(of(tap, 0) for tap in taps[:-1]) + of(taps[-1], 2)
 
 
 class Prepared(NamedTuple):

@@ -75,7 +75,8 @@ def test_projected_is_exact_inside_the_span():
   span = rng.normal(size=(5, made.WIDTH))
   inside = (rng.normal(size=(30, made.TOKENS, 5)) @ span).astype(np.float32)
   features, stored, codebook = through('projected', [inside])
-  assert stored[0].shape == (30, made.TOKENS, 5)
+  # Of the last tap, two rows are kept whole behind the coefficients.
+  assert stored[0].shape == (30, 1, made.TOKENS * 5 + 2 * made.WIDTH)
   assert np.allclose(features.taps[0], inside, atol=1e-5)
   basis = codebook.bases[0]
   assert np.allclose(basis @ basis.T, np.eye(5), atol=1e-6)
@@ -103,6 +104,23 @@ def test_projected_leaves_the_smallest_squared_error():
   least = np.linalg.svd(tokens, compute_uv=False)[5:]
   error = f32(features.taps[0]) - data[0]
   assert np.isclose((error**2).sum(), (least**2).sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize('dtype, atol', [('float32', 1e-5), ('bfloat16', 0.03)])
+def test_projected_keeps_what_a_probe_reads_of_the_last_tap(dtype, atol):
+  data = made.taps(dtype)[:2]
+  features, stored, _ = through('projected', data, rank=2)
+  assert stored[0].shape == (*data[0].shape[:2], 2)
+  for back, x, kept in zip(features.taps, data, (False, True), strict=True):
+    error = np.abs(f32(back) - f32(x))
+    assert error.mean() > 5 * atol, 'two directions should not do'
+    assert np.array_equal(back[:, 0], x[:, 0]) == kept
+    close = np.abs(f32(back).mean(1) - f32(x).mean(1)).max() < atol
+    assert close == kept
+  # The other tokens all move alike: what tells them apart is projected.
+  moved = f32(features.taps[1])[:, 1:] - f32(
+      through('projected', data[1:] + data[:1], rank=2)[0].taps[0])[:, 1:]
+  assert np.ptp(moved, axis=1).max() < atol
 
 
 def test_moments_of_batches_add_up():
