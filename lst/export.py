@@ -13,8 +13,8 @@ import safetensors.numpy
 from etils import epath
 from ml_collections import ConfigDict
 
+from lst import cache, side
 from lst import config as config_lib
-from lst import side
 
 FORMAT = 'lst-side-1'
 
@@ -59,17 +59,30 @@ def save(
   temporary.replace(path)
 
 
-def load(path: str | os.PathLike) -> Adapted:
+def load(path: str | os.PathLike, backbone: Any = None) -> Adapted:
   """Reads what a run left as `side.safetensors`.
+
+  Args:
+    path: of the file.
+    backbone: whose features it is to read, as `lst.backbones.backbone.build`
+      gives it; None checks nothing, as for features from anywhere else.
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: the file is damaged or no side network of this package.
+    ValueError: the file is damaged or no side network of this package, or was
+      trained on another backbone, also if that has the same name and shapes.
 
   Example:
     network, params, classes, about = lst.load('runs/digits/side.safetensors')
     logits = network.apply({'params': params}, features)
   """
+  adapted = _read(path)
+  if backbone is not None:
+    check(os.fspath(path), adapted.about, backbone, digest(backbone.frozen))
+  return adapted
+
+
+def _read(path: str | os.PathLike) -> Adapted:
   path = epath.Path(path)
   if not path.exists():
     raise FileNotFoundError(f'{path}: no such file')
@@ -98,3 +111,48 @@ def load(path: str | os.PathLike) -> Adapted:
   params = flax.traverse_util.unflatten_dict(
       {name: jnp.asarray(x) for name, x in flat.items()}, sep='/')
   return Adapted(network, params, tuple(classes), about)
+
+
+def digest(weights: Any) -> str | None:
+  """The sha256 of a backbone's weights; None if this host has not all of them.
+  """
+  leaves = jax.tree.leaves(weights)
+  here = all(
+      x.is_fully_addressable or x.is_fully_replicated for x in leaves
+      if isinstance(x, jax.Array))
+  return cache.digest_of(weights) if leaves and here else None
+
+
+def check(
+    path: str, about: dict[str, Any], backbone: Any, weights: str | None
+) -> None:
+  """Raises ValueError unless a side network was trained on this backbone.
+
+  Args:
+    path: of its file, for the message.
+    about: of `Adapted`.
+    backbone: as `lst.backbones.backbone.build` gives it.
+    weights: `digest` of its weights; None does not compare them.
+  """
+  here = {
+      'backbone': backbone.name,
+      'image_size': list(backbone.image_size),
+      'normalisation': {
+          'mean': list(backbone.mean), 'std': list(backbone.std)},
+      'cls': backbone.cls,
+      'prefix': backbone.prefix,
+      'dtype': backbone.dtype,
+  }
+  there = about | {'dtype': about.get('config', {}).get('backbone.dtype')}
+  for field, value in here.items():
+    if there.get(field) != value:
+      raise ValueError(
+          f'{path} was trained with {field} {there.get(field)!r}, but here it '
+          f'is {value!r}: use it with a backbone of its own')
+  # Files of earlier versions do not say.
+  trained = about.get('weights')
+  if trained and weights and trained != weights:
+    raise ValueError(
+        f'{path} was trained on other weights: {backbone.name} had the sha256 '
+        f'{trained[:16]}... then and has {weights[:16]}... here. Its name and '
+        'shapes are the same; load the checkpoint that it was trained on')

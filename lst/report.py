@@ -189,6 +189,7 @@ def leave(
     about = {
         'side': dict(config.side), 'cls': built.backbone.cls,
         'prefix': built.backbone.prefix, 'backbone': result['backbone'],
+        'weights': export.digest(built.weights),
         'image_size': built.backbone.image_size,
         'normalisation': result['normalisation'],
         'config': result['config'], 'versions': result['versions']}

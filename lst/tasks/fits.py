@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,15 +12,19 @@ from lst.features import Features
 
 
 def check(
-    tasks: dict[str, export.Adapted], backbone: backbones.Backbone
+    tasks: dict[str, export.Adapted], backbone: backbones.Backbone,
+    weights: str | None,
 ) -> None:
-  """Raises ValueError unless all tasks read this backbone in one way."""
+  """Raises ValueError unless all tasks read this backbone in one way.
+
+  Args:
+    tasks: by path.
+    backbone: of all of them.
+    weights: `export.digest` of its weights.
+  """
   first, shapes = next(iter(tasks)), _shapes(backbone)
   for path, task in tasks.items():
-    for field, (was, now) in _differing(task.about, backbone).items():
-      raise ValueError(
-          f'{path} was trained with {field} {was!r}, but here it is {now!r}: '
-          'serve it on a backbone of its own')
+    export.check(path, task.about, backbone, weights)
     ours, theirs = (_structure(tasks[p].network) for p in (path, first))
     if ours != theirs:
       raise ValueError(
@@ -30,23 +33,6 @@ def check(
     for name, (shape, fits) in _misfits(task, shapes).items():
       raise ValueError(
           f'{path}: {name} has shape {shape} where this backbone needs {fits}')
-
-
-def _differing(about: dict[str, Any], backbone) -> dict[str, tuple]:
-  """{field: (of the task, of the backbone)} of what decides the features."""
-  here = {
-      'backbone': backbone.name,
-      'image_size': list(backbone.image_size),
-      'normalisation': {
-          'mean': list(backbone.mean), 'std': list(backbone.std)},
-      'cls': backbone.cls,
-      'prefix': backbone.prefix,
-      'dtype': backbone.dtype,
-  }
-  there = about | {'dtype': about.get('config', {}).get('backbone.dtype')}
-  return {
-      field: (there.get(field), value) for field, value in here.items()
-      if there.get(field) != value}
 
 
 def _structure(network: side.SideNetwork) -> side.SideNetwork:

@@ -43,8 +43,9 @@ class Served:
 
   def __init__(
       self, tasks: dict[str, export.Adapted], backbone: backbones.Backbone,
-      programs: dict | None = None):
-    fits.check(tasks, backbone)
+      programs: dict | None = None, weights: str | None = None):
+    self._weights = weights or export.digest(backbone.frozen)
+    fits.check(tasks, backbone, self._weights)
     self.backbone, self._tasks = backbone, tasks
     self.paths = tuple(tasks)
     self.classes = tuple(task.classes for task in tasks.values())
@@ -61,7 +62,8 @@ class Served:
     neither rank nor number of classes is above all that were there.
     """
     return Served(
-        self._tasks | _read(paths, self._tasks), self.backbone, self._programs)
+        self._tasks | _read(paths, self._tasks), self.backbone,
+        self._programs, self._weights)
 
   def predict(
       self, inputs: Num[Array | np.ndarray, 'b h w 3'] | Features,
@@ -135,8 +137,8 @@ def serve(
 
   Raises:
     FileNotFoundError, ValueError: a file is missing or damaged, or its
-      backbone, image size, normalisation, dtype or structure is not that of
-      the others.
+      backbone, the weights of that, image size, normalisation, dtype or
+      structure is not that of the others.
   """
   tasks = _read(paths, {})
   if not tasks:

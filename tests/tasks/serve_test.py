@@ -152,6 +152,24 @@ def test_what_does_not_fit_is_refused(
   assert str(wrong) in str(error.value)
 
 
+def test_other_weights_of_the_same_name_and_shapes_are_refused(
+    backbone, tmp_path):
+  path = make(tmp_path, backbone, 0, about={
+      'weights': export.digest(backbone.frozen)})
+  assert lst.load(path, backbone).about['weights']
+  assert len(lst.serve([path], backbone).paths) == 1
+  frozen = jax.tree.map(lambda x: x, backbone.frozen)
+  frozen['norm'] = {**frozen['norm'], 'bias': frozen['norm']['bias'] + 1e-6}
+  other = backbone._replace(frozen=frozen)
+  for use in (lambda: lst.load(path, other), lambda: lst.serve([path], other)):
+    with pytest.raises(ValueError, match='trained on other weights') as error:
+      use()
+    assert str(path) in str(error.value)
+  # Who has no backbone, or a file that does not say, is not asked.
+  assert lst.load(path).classes
+  assert lst.serve([make(tmp_path, backbone, 1)], other).paths
+
+
 def test_a_backbone_of_another_size_is_refused(paths, backbone):
   # Of the same name, but without the last block.
   other = backbones.extractor
