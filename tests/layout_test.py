@@ -253,8 +253,10 @@ def test_configs_are_short_locked_and_of_the_schema(path):
   spec.loader.exec_module(module)
   config, default = module.get_config(), config_lib.default()
   assert config.is_locked and config.optimizer.is_locked
+  # Tasks come on top of what the default has.
+  config_lib.check(config)
   ours, theirs = config_lib.flat(config), config_lib.flat(default)
-  assert {k: type(v) for k, v in ours.items()} == {
+  assert {k: type(v) for k, v in ours.items() if k in theirs} == {
       k: type(v) for k, v in theirs.items()}
   with pytest.raises(AttributeError):
     config.optimizer.learning_rate = 1.0
