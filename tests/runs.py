@@ -47,13 +47,15 @@ def config(weights: str, val: str = 'train[60:100]', **train):
   return out
 
 
-def config_file(path: pathlib.Path, weights: str) -> pathlib.Path:
-  """A config file of `config(weights)` that stops where STOP says."""
+def config_file(
+    path: pathlib.Path, weights: str, module: str = 'tests.runs'
+) -> pathlib.Path:
+  """A file of a module's `config(weights)` that stops where STOP says."""
   path.write_text(f'''"""Made by a test."""
 {STOPS}
 def get_config():
-  from tests import runs
-  return runs.config({weights!r})
+  from {module} import config
+  return config({weights!r})
 ''')
   return path
 
