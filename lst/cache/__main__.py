@@ -90,6 +90,9 @@ def _inspect(root) -> int:
 
   from lst.cache import caches, estimate
   found = caches.find(root)
+  if not found:
+    print(f'no caches in {root}')
+    return 0
   table = Table(
       title=f'{len(found)} caches in {root}', title_justify='left',
       box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
@@ -98,17 +101,23 @@ def _inspect(root) -> int:
     table.add_column(name, no_wrap=name == 'cache', overflow='fold')
   for one in found:
     about, plan = one.about, one.about.layout
-    note = about.note
-    rank = about.key['form'].get('rank', '')
+    rank = about.key['form']['rank'] if about.form == 'projected' else ''
     table.add_row(
-        one.folder.name, str(note.get('backbone', '')),
-        f'{note.get("data", "")} {note.get("split", "")}',
+        one.folder.name, str(about.note.get('backbone', '')), _data(about),
         f'{about.form} {rank}', f'{plan.rows:,}', estimate.size(one.bytes),
         estimate.duration(max(0.0, time.time() - one.used)),
         f'{plan.shards - one.missing} of {plan.shards} shards'
         if one.missing else 'yes')
-  Console().print(table, highlight=False)
+  # In a pipe there is no width to keep to.
+  console = Console(width=None if sys.stdout.isatty() else 160)
+  console.print(table, highlight=False)
   return 0
+
+
+def _data(about) -> str:
+  """Whose features they are, for people."""
+  note = about.note
+  return f'{note.get("data", "")} {note.get("split", "")}'.strip()
 
 
 def _verify(root) -> int:
@@ -122,11 +131,11 @@ def _verify(root) -> int:
     status = DAMAGED
     print('\n'.join(wrong))
     if _REPAIR.value:
-      print(f'{one.folder}: {caches.repair(one)} damaged files deleted')
-    print(f'made whole by: {one.about.command}')
+      print(f'{one.folder}: damaged files deleted: {caches.repair(one)}')
+    print(f'  what made it, and makes it whole: {one.about.command}')
   if status and not _REPAIR.value:
-    print('--repair deletes what is damaged; the command that made a cache '
-          'then makes that, and nothing else, anew')
+    print('--repair deletes what is damaged, and the command above then '
+          'makes that, and nothing else, anew')
   return status
 
 
@@ -141,7 +150,8 @@ def _prune(root) -> int:
   freed = 0
   for one in gone:
     print(f'{"would delete" if _DRY_RUN.value else "deleting"} {one.folder}, '
-          f'{estimate.size(one.bytes)}, {one.about.note}')
+          f'{estimate.size(one.bytes)}: {one.about.note.get("backbone", "")}, '
+          f'{_data(one.about)}')
     if _DRY_RUN.value or caches.delete(one):
       freed += one.bytes
   print(f'{estimate.size(freed)} {"to be " if _DRY_RUN.value else ""}freed')

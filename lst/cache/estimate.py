@@ -19,6 +19,8 @@ PART = 0.5
 # Features that took longer than this to make are worth keeping for later runs.
 WORTH_KEEPING = 60.0
 MODES = ('auto', 'disk', 'ram', 'off')
+WAYS = {'off': 'computed every time', 'ram': 'kept in memory',
+        'disk': 'kept on disk'}
 
 
 class Work(NamedTuple):
@@ -159,19 +161,20 @@ def _best(took: dict[str, float], work: Work, there: Free) -> tuple[str, str]:
 
 
 def _told(took: dict[str, float], work: Work) -> str:
-  ways = ', '.join(f'{mode} {duration(s)}' for mode, s in took.items())
+  ways = ', '.join(f'{duration(s)} {WAYS[mode]}' for mode, s in took.items())
   return (f'{work.rows:,} rows of {size(work.row_bytes)} are '
-          f'{size(work.bytes)}; features over the run take {ways}')
+          f'{size(work.bytes)}; over the whole run they take {ways}')
 
 
 def _too_big(mode: str, work: Work, there: Free) -> str:
-  where, room = {'ram': ('memory', there.ram), 'disk': ('disk', there.disk)}[
-      mode]
+  where, room, other = {
+      'ram': ('memory', there.ram, 'mode=disk'),
+      'disk': ('disk', there.disk, 'another config.cache.path')}[mode]
   return (
       f'config.cache.mode={mode}: {work.rows:,} rows of '
       f'{size(work.row_bytes)} are {size(work.bytes)}, more than half of '
       f'the {size(room)} of {where} that is free. Choose a smaller '
-      'config.cache.form, another config.cache.path or mode=off')
+      f'config.cache.form, {other} or mode=off')
 
 
 def size(count: int | float) -> str:
@@ -192,12 +195,16 @@ def duration(count: int | float) -> str:
 
   >>> duration(0.4), duration(110), duration(6000), duration(1e5)
   ('0.4 s', '110 s', '100 min', '27.8 h')
+  >>> duration(6e6)
+  '69 days'
   """
   if count < 120:
     return f'{_short(count)} s'
   if count < 7200:
     return f'{_short(count / 60)} min'
-  return f'{count / 3600:,.1f} h'
+  if count < 48 * 3600:
+    return f'{count / 3600:.1f} h'
+  return f'{count / 86400:,.0f} days'
 
 
 def _short(count: int | float) -> str:
