@@ -48,14 +48,7 @@ class Disk:
     self.labels = self._checked(plan.arrays[0], self._open[0], every)
 
   def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The stored form of each tap at some rows.
-
-    Args:
-      rows: integers (b,) from 0, in any order, repeated or not.
-
-    Returns:
-      A fresh contiguous array (b, *shape) for each tap.
-    """
+    """As `Store.read`, for rows (b,)."""
     rows = np.asarray(rows, np.int64)
     check_rows(rows, self.rows)
     new = ~self._seen[rows]
@@ -74,7 +67,7 @@ class Disk:
     return out
 
   def batch(self, rows: np.ndarray) -> Batch:
-    """The same with labels; a row of -1 is padding, all of it 0."""
+    """As `Store.batch`, for rows (b,)."""
     return batch(self, rows)
 
   def _first(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -32,16 +32,16 @@ class Exact(NamedTuple):
 
   @classmethod
   def fit(cls, batches: Iterable[Taps], norm: Norm | None, rank: int):
-    """Nothing has to be found; `batches` is left alone."""
+    """Nothing has to be found; `batches` of (B, N, D) are left alone."""
     del batches, rank
     return cls(norm)
 
   def encode(self, taps: Taps) -> Taps:
-    """The taps."""
+    """The taps (B, N, D)."""
     return taps
 
   def expand(self, stored: Taps) -> Taps:
-    """The taps."""
+    """The taps (B, N, D)."""
     return stored
 
 

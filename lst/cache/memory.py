@@ -25,20 +25,13 @@ class Memory:
     self._taps = tuple(taps)
 
   def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The stored form of each tap at some rows.
-
-    Args:
-      rows: integers (b,) from 0, in any order, repeated or not.
-
-    Returns:
-      A fresh contiguous array (b, *shape) for each tap.
-    """
+    """As `Store.read`, for rows (b,)."""
     rows = np.asarray(rows, np.int64)
     check_rows(rows, self.rows)
     return tuple(np.take(tap, rows, axis=0) for tap in self._taps)
 
   def batch(self, rows: np.ndarray) -> Batch:
-    """The same with labels; a row of -1 is padding, all of it 0."""
+    """As `Store.batch`, for rows (b,)."""
     return batch(self, rows)
 
 

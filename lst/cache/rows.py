@@ -58,14 +58,24 @@ class Store(Protocol):
   labels: np.ndarray
 
   def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The stored form of each tap at some rows, as fresh contiguous arrays."""
+    """The stored form of each tap at some rows.
+
+    Args:
+      rows: integers (b,) from 0, in any order, repeated or not.
+
+    Returns:
+      A fresh contiguous array (b, *shape) for each tap.
+
+    Raises:
+      IndexError: a row that the cache has not.
+    """
 
   def batch(self, rows: np.ndarray) -> Batch:
-    """The same with labels; a row of -1 is padding, all of it 0."""
+    """The same with labels, for rows (b,); -1 is padding, all of it 0."""
 
 
 def check_rows(rows: np.ndarray, count: int) -> None:
-  """Raises IndexError unless every row is from 0 to count - 1."""
+  """Raises IndexError unless all rows (b,) are from 0 to count - 1."""
   if len(rows) and not (rows.min() >= 0 and rows.max() < count):
     raise IndexError(
         f'rows from {rows.min()} to {rows.max()}: the cache has 0 to '
@@ -73,7 +83,7 @@ def check_rows(rows: np.ndarray, count: int) -> None:
 
 
 def batch(store: Store, rows: np.ndarray) -> Batch:
-  """`Store.batch` by way of `Store.read`."""
+  """`Store.batch` by way of `Store.read`; rows (b,)."""
   there = rows >= 0
   stored = store.read(rows if there.all() else np.where(there, rows, 0))
   label = np.where(there, store.labels[rows], 0).astype(np.int32)

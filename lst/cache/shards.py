@@ -141,7 +141,8 @@ class Writer:
           for a in self._arrays]
 
   def add(self, parts: list[np.ndarray]) -> None:
-    """Adds the same number of next rows to every array, the labels first."""
+    """Adds the next rows (n, *shape) of every array, n of each, labels first.
+    """
     done, count = 0, len(parts[0])
     while done < count:
       room = len(self._buffers[0]) - self._filled

@@ -23,7 +23,7 @@ class Arrays:
 
 
 def split_indices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """The fixed stratified split: 1,000 'train' and the other 797 'test'.
+  """The fixed split of labels (n,): 1,000 'train', the other 797 'test'.
 
   Each class is shuffled by `np.random.RandomState(0)` (a frozen generator),
   classes in order; class c gives floor(1000 n_c / n) examples to training and

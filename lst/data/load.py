@@ -64,7 +64,7 @@ class Loader:
     self._method = method
 
   def __call__(self, indices: np.ndarray) -> Batch:
-    """The batch of these indices, in their order."""
+    """The batch of these indices (b,), in their order."""
     image = np.zeros((len(indices), *self._shape, 3), np.uint8)
     label = np.zeros(len(indices), np.int32)
     mask = (indices != PADDING).astype(np.float32)

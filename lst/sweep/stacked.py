@@ -77,7 +77,7 @@ def start(params: list[dict], optimizer) -> Runs:
 
 
 def pick(runs: Runs, rows) -> Runs:
-  """The runs at these rows."""
+  """The runs at these rows (k,)."""
   return jax.tree.map(lambda x: x[np.asarray(rows)], runs)
 
 

@@ -41,7 +41,7 @@ def background(dice: Dice) -> np.ndarray:
 
 
 def colour(dice: Dice, image: np.ndarray) -> np.ndarray:
-  """A random colour that stands out from the mean of an image."""
+  """A random colour (3,) that stands out from an image (H, W, 3)."""
   mean = image.sum((0, 1)) // (SIZE * SIZE)
   while True:
     drawn = np.array([dice.between(0, 255) for _ in range(3)])
@@ -61,7 +61,7 @@ def place(loops: Loops, x: int, y: int, radius: int, angle: int) -> Loops:
 
 
 def fill(image: np.ndarray, loops: Loops, paint: np.ndarray) -> None:
-  """Paints the inside of placed outlines onto an image, in place."""
+  """Paints placed outlines onto an image (H, W, 3), in place."""
   points = np.concatenate(loops)
   low = np.clip(points.min(0) // SUB, 0, SIZE)
   high = np.clip(points.max(0) // SUB + 1, 0, SIZE)
