@@ -9,17 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lst.features import Features
-from lst.product import by_column, by_row, kept
+from lst.side.mixing import ACTIVATIONS, Mixer, Plan, mix
 from lst.side.refined import Added, Refined
+from lst.side.shift import Shift
 
-ACTIVATIONS = {
-    # By erf: a third of what `jax.nn.gelu` takes on CPUs, by erfc.
-    'gelu': lambda x: 0.5 * x * (1.0 + jax.lax.erf(x * 0.5**0.5)),
-    'gelu_tanh': jax.nn.gelu,
-    'relu': jax.nn.relu,
-    'silu': jax.nn.silu,
-    'identity': lambda x: x,
-}
 RESIDUALS = ('running', 'figure')
 MIXERS = ('channel', 'token')
 
@@ -91,24 +84,39 @@ class LowRank(nn.Module):
   def __call__(self, features: Features) -> Refined:
     """Prepared features, L taps (B, N, D), to refined tokens L mixers later."""
     self._check()
-    taps, added = features.taps, Added()
+    taps = features.taps
     if not 0 <= self.skip < len(taps):
       raise ValueError(
           f'skip={self.skip} has to be from 0 to {len(taps) - 1}: one of the '
           f'{len(taps)} blocks keeps its mixer')
-    for i, z in enumerate(taps):
-      if i >= self.skip:
-        added = self._mix(i, z, added)
+    _, tokens, width = taps[-1].shape
+    blocks = range(self.skip, len(taps))
+    kinds = tuple(self._kind(i) for i in blocks)
+    shift, mixers = Shift(jnp.zeros(width), jnp.zeros(tokens)), []
+    for i, kind in zip(blocks, kinds, strict=True):
+      mixer, shift = self._mixer(
+          i, kind, width if kind == 'channel' else tokens, shift)
+      mixers.append(mixer)
+    acts = mix(Plan(kinds, self.activation), tuple(mixers), taps[self.skip:])
+    added = Added(
+        tuple((a, m.up) for k, a, m in zip(kinds, acts, mixers, strict=True)
+              if k == 'channel'),
+        tuple((m.up.T, a) for k, a, m in zip(kinds, acts, mixers, strict=True)
+              if k == 'token'))
+    if self.use_bias:
+      added = shift.join(added, taps[-1])
     # Under the running residual, the frozen part of z_L is b_L + b_L.
     scale = 0.5 if self.residual == 'running' else 1.0
     return Refined(taps[-1], added, scale)
 
-  def _mix(self, i: int, z: Float[Array, 'b n d'], added: Added) -> Added:
-    """Mixer i reads z_i = `z` + what was `added` so far."""
+  def _kind(self, i: int) -> str:
     turns = self.token_mixing and i % 2 == 1
-    kind = MIXERS[(self.first == 'token' and self.token_mixing) != turns]
-    _, tokens, width = z.shape
-    size = width if kind == 'channel' else tokens
+    return MIXERS[(self.first == 'token' and self.token_mixing) != turns]
+
+  def _mixer(
+      self, i: int, kind: str, size: int, shift: Shift
+  ) -> tuple[Mixer, Shift]:
+    """The weights of mixer i, and what biases have added to the tokens."""
     # Wd is kept transposed, (r, D) or (r, N): its gradient is then a product
     # in which the tap stands as it is, and no tap is copied to be turned.
     init = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
@@ -117,25 +125,13 @@ class LowRank(nn.Module):
         f'{kind}_{i}_up', nn.initializers.zeros, (self.rank, size))
     alpha = self.param(
         f'{kind}_{i}_alpha', nn.initializers.constant(self.alpha), ())
-    if kind == 'channel':
-      h = by_row(z, down) + added.across_channels(down)
-    else:
-      h = by_column(down, z) + added.across_tokens(down)
-    if self.use_bias:
-      bias = self.param(
-          f'{kind}_{i}_down_bias', nn.initializers.zeros, (self.rank,))
-      h = h + (bias if kind == 'channel' else bias[:, None])
-    h = alpha * ACTIVATIONS[self.activation](h)
-    if self.use_bias:
-      bias = self.param(f'{kind}_{i}_up_bias', nn.initializers.zeros, (size,))
-      axis = 2 if kind == 'channel' else 1
-      ones = alpha * jnp.ones_like(jax.lax.slice_in_dim(h, 0, 1, axis=axis))
-      h = jnp.concatenate([h, ones], axis)
-      up = jnp.concatenate([up, bias[None]])
-    h = kept(h.astype(z.dtype))
-    if kind == 'channel':
-      return added.with_channel(h, up)
-    return added.with_token(up.T, h)
+    if not self.use_bias:
+      return Mixer(down, alpha * up), shift
+    inner = self.param(
+        f'{kind}_{i}_down_bias', nn.initializers.zeros, (self.rank,))
+    outer = self.param(f'{kind}_{i}_up_bias', nn.initializers.zeros, (size,))
+    offset = shift.seen(kind, down, inner)
+    return Mixer(down, alpha * up, offset), shift.more(kind, alpha * outer)
 
   def _check(self):
     for field, value, known in (

@@ -7,61 +7,28 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lst.features import Norm
-from lst.product import by_column, by_pair, by_row, kept, times
+from lst.product import by_pair, by_row, kept
 
 
 class Added(NamedTuple):
-  """Low-rank additions to tokens (B, N, D), each kind as its two factors.
+  """Low-rank additions to tokens (B, N, D), each as its two factors.
 
   Attributes:
-    channel: activations (B, N, R) times weights (R, D), or None.
-    token: weights (N, R) times activations (B, R, D), or None.
+    channel: activations (B, N, r) and weights (r, D) of each.
+    token: weights (N, r) and activations (B, r, D) of each.
   """
 
-  channel: tuple[Float[Array, 'b n r'], Float[Array, 'r d']] | None = None
-  token: tuple[Float[Array, 'n r'], Float[Array, 'b r d']] | None = None
+  channel: tuple[tuple[Float[Array, 'b n r'], Float[Array, 'r d']], ...] = ()
+  token: tuple[tuple[Float[Array, 'n r'], Float[Array, 'b r d']], ...] = ()
 
-  def across_channels(
-      self, down: Float[Array, 'r d']
-  ) -> Float[Array, 'b n r'] | float:
-    """`y @ down^T` of the added tokens y."""
-    out = 0.0
-    if self.channel:
-      a, w = self.channel
-      out = out + by_row(a, down @ w.T)
-    if self.token:
-      u, s = self.token
-      out = out + by_column(u, by_row(s, down).astype(s.dtype))
-    return out
+  def joined(self):
+    """One pair of factors of each kind, or None."""
+    def side_by_side(pairs, *axes):
+      return pairs and tuple(
+          jnp.concatenate([x.astype(jnp.float32) for x in factors], axis)
+          for factors, axis in zip(zip(*pairs, strict=True), axes, strict=True))
 
-  def across_tokens(
-      self, down: Float[Array, 'r n']
-  ) -> Float[Array, 'b r d'] | float:
-    """`down @ y` of the added tokens y."""
-    out = 0.0
-    if self.channel:
-      a, w = self.channel
-      out = out + times(by_column(down, a).astype(a.dtype), w)
-    if self.token:
-      u, s = self.token
-      out = out + by_column(down @ u, s)
-    return out
-
-  def with_channel(self, left, right) -> 'Added':
-    """With one more term of the first kind."""
-    if self.channel:
-      a, w = self.channel
-      left = jnp.concatenate([a, left], 2)
-      right = jnp.concatenate([w, right], 0)
-    return self._replace(channel=(left, right))
-
-  def with_token(self, left, right) -> 'Added':
-    """With one more term of the second kind."""
-    if self.token:
-      u, s = self.token
-      left = jnp.concatenate([u, left], 1)
-      right = jnp.concatenate([s, right], 1)
-    return self._replace(token=(left, right))
+    return side_by_side(self.channel, 2, 0), side_by_side(self.token, 1, 1)
 
 
 class Refined(NamedTuple):
@@ -75,11 +42,9 @@ class Refined(NamedTuple):
 def row(y: Refined, token: int) -> Float[Array, 'b d']:
   """One token of `y`, in f32."""
   out = y.scale * y.base[:, token].astype(jnp.float32)
-  if y.added.channel:
-    a, w = y.added.channel
+  for a, w in y.added.channel:
     out = out + a[:, token].astype(jnp.float32) @ w
-  if y.added.token:
-    u, s = y.added.token
+  for u, s in y.added.token:
     out = out + jnp.einsum('r,brd->bd', u[token], s.astype(jnp.float32))
   return out
 
@@ -90,11 +55,9 @@ def mean(y: Refined, weights: Float[Array, 'b n']) -> Float[Array, 'b d']:
   out = y.scale * jnp.matmul(
       weights.astype(y.base.dtype), y.base,
       preferred_element_type=jnp.float32)
-  if y.added.channel:
-    a, w = y.added.channel
+  for a, w in y.added.channel:
     out = out + jnp.matmul(weights, a.astype(jnp.float32)) @ w
-  if y.added.token:
-    u, s = y.added.token
+  for u, s in y.added.token:
     out = out + jnp.matmul(weights @ u, s.astype(jnp.float32))
   return out[:, 0]
 
@@ -116,19 +79,20 @@ def moments(y: Refined) -> tuple[Array, Array]:
   b = y.base.astype(jnp.float32)
   average, variance = y.scale * b.mean(-1), y.scale**2 * b.var(-1)
   square = jnp.zeros(())
-  if y.added.channel:
-    a, w = (x.astype(jnp.float32) for x in y.added.channel)
+  channel, token = y.added.joined()
+  if channel:
+    a, w = channel
     average = average + a @ w.mean(-1)
     w = w - w.mean(-1, keepdims=True)
     cross = 2 * y.scale * by_row(y.base, w) + a @ _gram(w, w)
     square = square + jnp.sum(a * cross, -1)
-  if y.added.token:
-    u, s = (x.astype(jnp.float32) for x in y.added.token)
+  if token:
+    u, s = token
     average = average + jnp.einsum('nr,br->bn', u, s.mean(-1))
     s = s - s.mean(-1, keepdims=True)
     cross = 2 * y.scale * by_pair(y.base, s) + u @ _gram(s, s)
     square = square + jnp.sum(u * cross, -1)
-  if y.added.channel and y.added.token:
+  if channel and token:
     square = square + 2 * jnp.sum(
         a * jnp.matmul(u, by_row(s.astype(y.base.dtype), w)), -1)
   return average, jnp.maximum(variance + square / b.shape[-1], 0.0)

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from lst.side.low_rank import ACTIVATIONS, MIXERS
+from lst.side.low_rank import MIXERS
+from lst.side.mixing import ACTIVATIONS
 
 
 def tokens(params, taps, module):
