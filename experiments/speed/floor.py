@@ -58,7 +58,29 @@ def features(shape: Shape, dtype) -> Features:
   return Features(taps, norm)
 
 
-def side_step(shape: Shape, given: Features) -> Callable[[], object]:
+def shape_of(model: str, batch: int, rank: int) -> Shape:
+  """The shape of a preset's taps."""
+  vit = preset(model, image_size=cases.IMAGE_SIZE)
+  tokens = vit.grid[0] * vit.grid[1] + vit.prefix
+  return Shape(batch, tokens, vit.width, vit.depth, rank)
+
+
+class Step(NamedTuple):
+  """A jitted function with its arguments."""
+
+  run: Callable
+  args: tuple
+
+  def __call__(self) -> object:
+    """One call."""
+    return self.run(*self.args)
+
+  def lower(self):
+    """As `jax.stages.Wrapped` has it."""
+    return self.run.lower(*self.args)
+
+
+def side_step(shape: Shape, given: Features) -> Step:
   """Loss and gradients of the side network's parameters, from features."""
   network = SideNetwork(
       LowRank(rank=shape.rank), classes=cases.CLASSES, pool='cls')
@@ -71,8 +93,8 @@ def side_step(shape: Shape, given: Features) -> Callable[[], object]:
     scores = jax.nn.log_softmax(logits)
     return -jnp.take_along_axis(scores, label[:, None], 1).mean()
 
-  run = jax.jit(jax.value_and_grad(loss))
-  return lambda: run(params, prepared.taps, prepared.norm)
+  return Step(
+      jax.jit(jax.value_and_grad(loss)), (params, prepared.taps, prepared.norm))
 
 
 SUMS = {
@@ -120,9 +142,7 @@ def in_turns(runs: dict, rounds: int) -> dict[object, list[float]]:
 
 def measure(model: str, batch: int, rank: int, rounds: int) -> list[dict]:
   """One row for each dtype, all of it measured in the same turns."""
-  vit = preset(model, image_size=cases.IMAGE_SIZE)
-  tokens = vit.grid[0] * vit.grid[1] + vit.prefix
-  shape = Shape(batch, tokens, vit.width, vit.depth, rank)
+  shape = shape_of(model, batch, rank)
   runs = {('read', name): run for name, run in reading(shape).items()}
   for name, dtype in DTYPES.items():
     given = features(shape, dtype)

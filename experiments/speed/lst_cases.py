@@ -20,7 +20,7 @@ from lst import method as methods
 from lst.backbones import backbone as backbones
 from lst.backbones.presets import preset
 from lst.backbones.vit import unchanged
-from lst.sweep import stacked
+from lst.sweep import cuts, stacked
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -162,12 +162,15 @@ def _sweep(case):
             for k in range(cases.POINTS)]
   taps, norm = fill(case, backbone, method)
   del backbone
+  like = tuple(jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for x in taps)
+  parts = cuts.parts(
+      _on_taps(method), params[0], norm, like, case.batch, cases.POINTS)
 
   def each(state, frozen, batch, lr, weight_decay):
     return step.train_step(
         state, frozen, batch, predict=_on_taps(method),
         loss=losses.cross_entropy,
-        optimizer=optax.adamw(lr, weight_decay=weight_decay))
+        optimizer=optax.adamw(lr, weight_decay=weight_decay), parts=parts)
 
   runs = stacked.start(params, optax.adamw(cases.LR))
   take = jax.jit(functools.partial(stacked.train_step, one=each, chunk=0))

@@ -1,6 +1,7 @@
 """`SideNetwork`: a side module, pooling and a classifier on frozen features."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -69,7 +70,8 @@ class SideNetwork(nn.Module):
     self._check()
     y = self.side(prepared)
     if self.side.refines:
-      x = refined.pooled(y, self.pool, self.prefix, self._norm(prepared))
+      with jax.named_scope('pool'):
+        x = refined.pooled(y, self.pool, self.prefix, self._norm(prepared))
     else:
       x = refined.row(y, 0)
     return nn.Dense(

@@ -9,7 +9,7 @@ import psutil
 
 from lst import build, inputs, losses, optimizer, report, sharding, step
 from lst.stops import evaluation_steps
-from lst.sweep import halving, points, stacked
+from lst.sweep import cuts, halving, points, stacked
 
 # Of the free memory, what a step may take beside what is there already.
 SHARE = 0.7
@@ -79,6 +79,7 @@ class Programs:
 
   Attributes:
     chunk: runs trained at the same time; 0 = all.
+    cuts: a batch goes through all of them in so many parts.
   """
 
   def __init__(self, config, parts: Parts, runs: stacked.Runs):
@@ -88,7 +89,10 @@ class Programs:
         jnp.float32([p.optimizer.lr for p in parts.points]),
         jnp.float32([p.optimizer.weight_decay for p in parts.points])),
         everywhere)
-    one = functools.partial(_one, config=config, built=built)
+    self._shapes = report.batch_shapes(
+        parts.batches_of.shapes, config.train.batch_size, built.mesh)
+    self.cuts = self._cuts(runs, config.sweep.chunk or len(runs.index))
+    one = functools.partial(_one, config=config, built=built, parts=self.cuts)
     self._step = jax.jit(
         functools.partial(stacked.train_step, one=one),
         out_shardings=everywhere, static_argnames='chunk')
@@ -97,13 +101,25 @@ class Programs:
             step.eval_step, predict=parts.batches_of.val.reader.predict,
             loss=losses.cross_entropy)),
         out_shardings=everywhere, static_argnames='chunk')
-    self._shapes = report.batch_shapes(
-        parts.batches_of.shapes, config.train.batch_size, built.mesh)
     self._compiled = {}
     self.chunk = config.sweep.chunk
     if not self.chunk:
       self.chunk = self._fitting(runs)
     self._of(runs)
+
+  def _cuts(self, runs: stacked.Runs, count: int) -> int:
+    """Parts of a batch: those that were asked for, or as caches like it."""
+    built = self._built
+    if built.parts > 1 or built.method.readout is None:
+      return built.parts
+    params = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), runs.params)
+    one = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype),
+        self._shapes.inputs)
+    rows = self._shapes.label.shape[0] // built.mesh.size
+    return cuts.parts(
+        built.predict, params, built.frozen, one, rows, count)
 
   def _of(self, runs: stacked.Runs):
     """The step compiled for so many runs in such chunks."""
@@ -136,13 +152,13 @@ class Programs:
     return self._score(params, frozen, batch, chunk=self.chunk)
 
 
-def _one(state, frozen, batch, lr, weight_decay, *, config, built):
+def _one(state, frozen, batch, lr, weight_decay, *, config, built, parts):
   """A step of one run, at its own rates."""
   update = optimizer.build(
       config.optimizer, built.steps, built.steps_per_epoch, lr, weight_decay)
   return step.train_step(
       state, frozen, batch, predict=built.predict, loss=built.loss,
-      optimizer=update, parts=built.parts, shards=built.mesh.size)
+      optimizer=update, parts=parts, shards=built.mesh.size)
 
 
 def _free() -> int:

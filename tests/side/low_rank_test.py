@@ -78,6 +78,28 @@ def test_equals_the_full_width_form(options):
     np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * float(scale))
 
 
+def test_gradients_of_the_taps_equal_the_full_width_form():
+  """Nobody needs them here; a wrong one would be worse than none."""
+  features = make_features()
+  module = LowRank(rank=3, first='token')
+  params = scramble(module.init(jax.random.key(0), features)['params'])
+  target = jax.random.normal(jax.random.key(5), (B, D))
+
+  def low_rank(taps):
+    y = module.apply(
+        {'params': params}, module.prepare(features._replace(taps=taps)))
+    return jnp.sum(refined.pooled(y, 'cls', 0, features.norm) * target)
+
+  def full_width(taps):
+    y = oracle.tokens(params, taps, module)
+    return jnp.sum(oracle.pooled(y, 'cls', 0, features.norm) * target)
+
+  for a, b in zip(*(
+      jax.jit(jax.grad(f))(features.taps) for f in (low_rank, full_width)),
+      strict=True):
+    np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
+
+
 @pytest.mark.parametrize('pool', ['cls', 'mean', 'patches'])
 @pytest.mark.parametrize('normed', [True, False])
 def test_pooling_equals_the_full_width_form(pool, normed):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lst import build, export, sharding, sweep, train
-from lst.sweep import halving, loop, parts, points, stacked
+from lst.sweep import cuts, halving, loop, parts, points, stacked
 from tests import runs, tiny
 
 STEPS = 6
@@ -103,6 +103,29 @@ def test_chunks_change_nothing(mixed, chunk):
   config, made = mixed
   assert_close(
       trained(config, made, chunk)[0].params, trained(config, made)[0].params)
+
+
+def test_parts_of_a_batch_change_nothing(mixed, monkeypatch):
+  config, made = mixed
+  whole = trained(config, made)[0]
+  monkeypatch.setattr(cuts, 'CACHE', 1)
+  assert parts.Programs(config, made, parts.start(made)).cuts == 16
+  assert_close(trained(config, made)[0].params, whole.params)
+
+
+def test_more_runs_take_fewer_rows_at_a_time(mixed):
+  _, made = mixed
+  built = made.built
+  one = tuple(
+      jax.ShapeDtypeStruct((1, *x.shape), x.dtype)
+      for x in made.batches_of.shapes)
+  given = built.predict, built.state.params, built.frozen, one
+  row = cuts.row_bytes(*given)
+  assert row > 0
+  fits = cuts.CACHE // row
+  assert cuts.parts(*given, 64, max(fits // 64, 1)) == 1
+  assert cuts.parts(*given, 64, fits // 8) >= 8
+  assert cuts.parts(*given, 64, 2 * fits) == 64
 
 
 def test_too_little_memory_makes_chunks(mixed, monkeypatch):
