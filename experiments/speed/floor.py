@@ -72,12 +72,12 @@ class Step(NamedTuple):
   args: tuple
 
   def __call__(self) -> object:
-    """One call."""
+    """Calls it."""
     return self.run(*self.args)
 
-  def lower(self):
-    """As `jax.stages.Wrapped` has it."""
-    return self.run.lower(*self.args)
+  def program(self) -> str:
+    """The compiled program, as text."""
+    return self.run.lower(*self.args).compile().as_text()
 
 
 def side_step(shape: Shape, given: Features) -> Step:

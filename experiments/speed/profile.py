@@ -67,7 +67,7 @@ def measure(model: str, batch: int, rank: int, rounds: int) -> list[dict]:
   for name, dtype in floor.DTYPES.items():
     shape = floor.shape_of(model, batch, rank)
     run = floor.side_step(shape, floor.features(shape, dtype))
-    parts = scopes(run.lower().compile().as_text())
+    parts = scopes(run.program())
     time, events = durations(run, rounds)
     sums = collections.defaultdict(lambda: [0, 0.0])
     for op in parts.keys() & time.keys():

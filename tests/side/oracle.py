@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from lst.side.low_rank import MIXERS
-from lst.side.mixing import ACTIVATIONS
+from lst.side.low_rank import ACTIVATIONS, MIXERS
 
 
 def tokens(params, taps, module):
