@@ -120,7 +120,9 @@ class Backward:
       return
     inner, up = self._saved[i].inner, self._weights(other, 'up')
     if kind == 'channel':
-      grad = dot('bnr,bkr->nk', h, inner).T
+      # Turned apart from the product: XLA would turn its operands instead, to
+      # a form that it cannot run in bf16.
+      grad = kept(dot('bnr,bkr->nk', h, inner)).T
       out = dot('bkn,bnr->bkr', each(up, h), h)
     else:
       grad = dot('brk,brd->kd', inner, h)

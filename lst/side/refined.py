@@ -45,7 +45,8 @@ def row(y: Refined, token: int) -> Float[Array, 'b d']:
   for a, w in y.added.channel:
     out = out + a[:, token].astype(jnp.float32) @ w
   for u, s in y.added.token:
-    out = out + jnp.einsum('r,brd->bd', u[token], s.astype(jnp.float32))
+    # No product: XLA would turn all of s for it.
+    out = out + jnp.sum(u[token][:, None] * s.astype(jnp.float32), 1)
   return out
 
 
