@@ -13,7 +13,7 @@ from lst.side import (
 __version__ = '0.1.0'
 __all__ = [
     'Attentive', 'Features', 'Ladder', 'Linear', 'LowRank', 'LowRankAttention',
-    'Norm', 'SideNetwork', 'load', 'serve']
+    'Norm', 'SideNetwork', 'classifier', 'load', 'serve']
 
 
 def __getattr__(name: str):
@@ -21,6 +21,9 @@ def __getattr__(name: str):
   if name == 'load':
     from lst.export import load
     return load
+  if name == 'classifier':
+    from lst.classifier import classifier
+    return classifier
   if name == 'serve':
     from lst.tasks.served import serve
     return serve

@@ -51,6 +51,20 @@ def flat(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
   return out
 
 
+def of_flat(values: dict[str, Any]) -> ConfigDict:
+  """The config of which `flat` gave these; for what is not there, the default.
+
+  Tasks and fields that another version had are left out.
+  """
+  config, known = default(), flat(default())
+  for name in known.keys() & values.keys():
+    value = values[name]
+    # JSON has no tuples.
+    config.update_from_flattened_dict({
+        name: tuple(value) if isinstance(known[name], tuple) else value})
+  return config
+
+
 def order_seed(config: ConfigDict) -> int:
   """The seed of the order of the training examples."""
   return config.seed if config.data.seed < 0 else config.data.seed
@@ -175,7 +189,6 @@ def _side() -> ConfigDict:
       # Of LST, see `lst.Ladder`.
       reduction=8,
       add_last=False,
-      pruned=True,
       # Of the attentive probe.
       heads=12,
   ))

@@ -28,9 +28,9 @@ class Ladder(nn.Module):
       y   = norm(h_L) Wu
 
   Blocks are pre-norm transformer blocks that are `reduction` times thinner in
-  every width; gates start at 1/2. The authors start them from the backbone's
-  own blocks, pruned: see `lst.pruning`. The ladder starts at the first block's
-  output, where theirs starts at the embedding; the classifier is a new one.
+  every width; gates start at 1/2. The ladder starts at the first block's output,
+  where the authors' starts at the embedding; the classifier is a new one. They
+  draw initial weights from the backbone's own, pruned; here they are random.
 
   Attributes:
     reduction: r, how many times thinner than the backbone.
