@@ -74,6 +74,14 @@ class Case(NamedTuple):
   one: build.Built
 
 
+@pytest.fixture(scope='module', autouse=True)
+def quick_compiler():
+  """Most of the time here goes into programs that run for milliseconds."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 @pytest.fixture(scope='module', params=tiny.CASES, ids=tiny.case_id)
 def case(request, weights):
   config = tiny.config(weights, request.param)
@@ -118,6 +126,20 @@ def assert_close(ours, theirs, atol):
         a, b, rtol=1e-5, atol=atol, err_msg=jax.tree_util.keystr(path))
 
 
+def without_key_bias(params):
+  """The softmax of attention cancels what is added to every key: its gradient
+  is rounding, and Adam makes whole steps of that.
+  """
+  def cut(path, x):
+    name = jax.tree_util.keystr(path)
+    if x.ndim == 1 and 'qkv' in name:
+      q, _, v = np.split(x, 3)
+      return np.concatenate([q, v])
+    return x
+
+  return jax.tree.map_with_path(cut, params)
+
+
 def test_every_entry_of_the_tables_is_a_case():
   names = {tiny.case_id(c) for c in tiny.CASES}
   assert names == {f'side-{s}' for s in SIDES} | set(METHODS) - {'side'}
@@ -140,9 +162,9 @@ def test_starts_as_the_plain_backbone(entry, pool, weights, backbone, batch):
   name = tiny.case_id(entry)
   config = tiny.config(weights, entry, pool=pool, **OTHERWISE.get(name, {}))
   adapted, images = method.build(config, backbone, D), jnp.asarray(batch.inputs)
-  params = adapted.init(jax.random.key(0), backbone.frozen, images)
+  params = jax.jit(adapted.init)(jax.random.key(0), backbone.frozen, images)
   params['head'] = {'kernel': jnp.eye(D), 'bias': jnp.zeros(D)}
-  shown = adapted.predict(params, backbone.frozen, images)
+  shown = jax.jit(adapted.predict)(params, backbone.frozen, images)
 
   x = np.asarray(backbone.apply(backbone.frozen, images), np.float64)
   x = (x - x.mean(-1, keepdims=True)) / np.sqrt(
@@ -197,7 +219,8 @@ def test_eight_devices_train_as_one_does(case, batch):
       jax.device_get(steps(built, batch, 3, scrambled(built)))
       for built in (case.one, case.eight))
   assert one[0].step == eight[0].step == 3
-  assert_close(one[0].params, eight[0].params, atol=1e-3)
+  assert_close(
+      *(without_key_bias(x[0].params) for x in (one, eight)), atol=1e-3)
   assert_close(one[1], eight[1], atol=1e-3)
 
 

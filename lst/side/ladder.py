@@ -60,7 +60,8 @@ class Ladder(nn.Module):
           f'{len(taps)} blocks keeps its side block')
     if not 1 <= self.reduction <= width:
       raise ValueError(
-          f'reduction={self.reduction} has to be from 1 to the {width} channels')
+          f'reduction={self.reduction} has to be from 1 to {width}, the channels'
+      )
     thin, h = width // self.reduction, None
     for i, tap in enumerate(taps):
       if i < self.skip:
