@@ -12,7 +12,7 @@ from lst.side.refined import Refined
 
 
 class Attentive(nn.Module):
-  """Attention pooling (CAE, Chen et al., IJCV 2023; V-JEPA, Bardes et al., 2024).
+  """Attention pooling (Chen et al., "Context autoencoder", IJCV 2023).
 
   One learned query for each of H heads attends to all tokens x of the last
   state, under the checkpoint's final norm; head h takes D / H values:

@@ -28,9 +28,10 @@ class Ladder(nn.Module):
       y   = norm(h_L) Wu
 
   Blocks are pre-norm transformer blocks that are `reduction` times thinner in
-  every width; gates start at 1/2. The ladder starts at the first block's output,
-  where the authors' starts at the embedding; the classifier is a new one. They
-  draw initial weights from the backbone's own, pruned; here they are random.
+  every width; gates start at 1/2. The ladder starts at the first block's
+  output, where the authors' starts at the embedding; the classifier is a new
+  one. They take initial weights from the backbone's own, pruned; here they are
+  random.
 
   Attributes:
     reduction: r, how many times thinner than the backbone.
@@ -60,8 +61,7 @@ class Ladder(nn.Module):
           f'{len(taps)} blocks keeps its side block')
     if not 1 <= self.reduction <= width:
       raise ValueError(
-          f'reduction={self.reduction} has to be from 1 to {width}, the channels'
-      )
+          f'reduction={self.reduction} has to be from 1 to {width}')
     thin, h = width // self.reduction, None
     for i, tap in enumerate(taps):
       if i < self.skip:
