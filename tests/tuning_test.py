@@ -187,6 +187,10 @@ def test_what_needs_frozen_features_says_so(weights):
   assert sweep.asked(config)
   with pytest.raises(ValueError, match="method='lora': a sweep shares"):
     sweep_parts.make(config)
+  other = tiny.config(weights, ('side', 'last'))
+  other.data.val, other.sweep.rank = 'train[:8]', (2, 4)
+  with pytest.raises(ValueError, match=r"sweep\.rank: .* name='last'"):
+    sweep_parts.make(other)
   config.sweep.lr = ()
   config.tasks.one = config_lib.data()
   assert tasks.asked(config)
