@@ -189,7 +189,7 @@ def test_what_needs_frozen_features_says_so(weights):
     sweep_parts.make(config)
   other = tiny.config(weights, ('side', 'last'))
   other.data.val, other.sweep.rank = 'train[:8]', (2, 4)
-  with pytest.raises(ValueError, match=r"sweep\.rank: .* name='last'"):
+  with pytest.raises(ValueError, match=r"sweep\.rank: .*name='last'"):
     sweep_parts.make(other)
   config.sweep.lr = ()
   config.tasks.one = config_lib.data()
