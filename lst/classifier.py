@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Float, Num
+from ml_collections import ConfigDict
 
 from lst import config as config_lib
 from lst import export
@@ -42,17 +43,13 @@ def classifier(
       loaded as the file says.
 
   Raises:
-    FileNotFoundError, ValueError: as `lst.load`, or the file does not fit the
-      backbone.
+    FileNotFoundError, ValueError: as `lst.load` with a backbone.
   """
   params, classes, about = export.load(path)[1:]
-  config = config_lib.of_flat(about.get('config', {}))
+  config = _config(about.get('config', {}))
   if backbone is None:
     backbone = backbones.build(config.backbone)
-  if backbone.name != about.get('backbone'):
-    raise ValueError(
-        f'{path} was trained with the backbone {about.get("backbone")!r}, but '
-        f'here it is {backbone.name!r}')
+  export.check(os.fspath(path), about, backbone, export.digest(backbone.frozen))
   method = methods.build(config, backbone, len(classes))
   image = jax.ShapeDtypeStruct((1, *backbone.image_size, 3), 'uint8')
   needed = jax.eval_shape(
@@ -65,6 +62,21 @@ def classifier(
   return Classifier(
       lambda images: predict(params, backbone.frozen, images), classes,
       backbone)
+
+
+def _config(values: dict[str, Any]) -> ConfigDict:
+  """The config of which `lst.config.flat` gave these; else the default.
+
+  Tasks and fields that another version had are left out.
+  """
+  config = config_lib.default()
+  known = config_lib.flat(config)
+  for name in known.keys() & values.keys():
+    value = values[name]
+    # JSON has no tuples.
+    config.update_from_flattened_dict({
+        name: tuple(value) if isinstance(known[name], tuple) else value})
+  return config
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:

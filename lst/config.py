@@ -51,20 +51,6 @@ def flat(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
   return out
 
 
-def of_flat(values: dict[str, Any]) -> ConfigDict:
-  """The config of which `flat` gave these; for what is not there, the default.
-
-  Tasks and fields that another version had are left out.
-  """
-  config, known = default(), flat(default())
-  for name in known.keys() & values.keys():
-    value = values[name]
-    # JSON has no tuples.
-    config.update_from_flattened_dict({
-        name: tuple(value) if isinstance(known[name], tuple) else value})
-  return config
-
-
 def order_seed(config: ConfigDict) -> int:
   """The seed of the order of the training examples."""
   return config.seed if config.data.seed < 0 else config.data.seed
@@ -195,12 +181,10 @@ def _side() -> ConfigDict:
 
 
 def _tuning() -> ConfigDict:
-  """Of the methods that back-propagate; pool and norm are those of config.side.
-  """
+  """Of methods that back-propagate; pool and norm are those of `side`."""
   return ConfigDict(dict(
       # Rematerialise each block in the backward pass: its memory for its time.
       remat=False,
-      # See `lst.tuning` for all that follows.
       lora=dict(rank=8, scale=1.0, targets='qv'),
       vpt=dict(tokens=10),
       adaptformer=dict(rank=8, scale=0.1),

@@ -102,11 +102,7 @@ def _read(path: str | os.PathLike) -> Adapted:
         f'{metadata.get("format")!r}, not {FORMAT!r}')
   try:
     about, classes = (json.loads(metadata[k]) for k in ('about', 'classes'))
-    config = config_lib.default().side
-    config.update(ConfigDict(about['side']))
-    network = None
-    if about.get('config', {}).get('method', 'side') == 'side':
-      network = side.build(config, len(classes), about['cls'], about['prefix'])
+    network = _network(about, len(classes))
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     raise ValueError(
         f'{path} does not say what network it holds, or one of another version '
@@ -159,3 +155,11 @@ def check(
         f'{path} was trained on other weights: {backbone.name} had the sha256 '
         f'{trained[:16]}... then and has {weights[:16]}... here. Its name and '
         'shapes are the same; load the checkpoint that it was trained on')
+
+
+def _network(about: dict[str, Any], classes: int) -> side.SideNetwork | None:
+  config = config_lib.default().side
+  config.update(ConfigDict(about['side']))
+  if about.get('config', {}).get('method', 'side') != 'side':
+    return None
+  return side.build(config, classes, about['cls'], about['prefix'])

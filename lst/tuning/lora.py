@@ -1,5 +1,7 @@
 """LoRA: a low-rank addition to dense layers."""
 
+import functools
+
 import flax.linen as nn
 import flax.traverse_util
 import jax
@@ -43,17 +45,6 @@ def lora(rank: int = 8, scale: float = 1.0, targets: str = 'qv') -> Tuning:
   if rank < 1:
     raise ValueError(f'config.tuning.lora.rank={rank} has to be at least 1')
 
-  def init(key, frozen):
-    out = {}
-    for path, kernel, parts in _targets(frozen, targets):
-      inputs, outputs = kernel.shape
-      width = outputs // 3 if parts != 'w' else outputs
-      for part in parts:
-        key, own = jax.random.split(key)
-        out[(*path, part, 'down')] = _DOWN(own, (inputs, rank))
-        out[(*path, part, 'up')] = jnp.zeros((rank, width))
-    return flax.traverse_util.unflatten_dict(out)
-
   def weights(params, frozen):
     flat, leaves = flax.traverse_util.flatten_dict(params), {}
     for path, kernel, parts in _targets(frozen, targets):
@@ -63,7 +54,20 @@ def lora(rank: int = 8, scale: float = 1.0, targets: str = 'qv') -> Tuning:
       leaves[(*path, 'up')] = scale * _rows(ups, kernel.shape[1])
     return with_leaves(flax.traverse_util.unflatten_dict(leaves), frozen)
 
-  return Tuning(init, weights)
+  return Tuning(
+      functools.partial(_init, rank=rank, targets=targets), weights)
+
+
+def _init(key, frozen, *, rank, targets):
+  out = {}
+  for path, kernel, parts in _targets(frozen, targets):
+    inputs, outputs = kernel.shape
+    width = outputs // 3 if parts != 'w' else outputs
+    for part in parts:
+      key, own = jax.random.split(key)
+      out[(*path, part, 'down')] = _DOWN(own, (inputs, rank))
+      out[(*path, part, 'up')] = jnp.zeros((rank, width))
+  return flax.traverse_util.unflatten_dict(out)
 
 
 def _targets(frozen: dict, targets: str):
