@@ -1,11 +1,19 @@
 """`lst` adapts frozen vision backbones by training a small network beside."""
 
 from lst.features import Features, Norm
-from lst.side import Linear, LowRank, SideNetwork
+from lst.side import (
+    Attentive,
+    Ladder,
+    Linear,
+    LowRank,
+    LowRankAttention,
+    SideNetwork,
+)
 
 __version__ = '0.1.0'
 __all__ = [
-    'Features', 'Linear', 'LowRank', 'Norm', 'SideNetwork', 'load', 'serve']
+    'Attentive', 'Features', 'Ladder', 'Linear', 'LowRank', 'LowRankAttention',
+    'Norm', 'SideNetwork', 'classifier', 'load', 'serve']
 
 
 def __getattr__(name: str):
@@ -13,6 +21,9 @@ def __getattr__(name: str):
   if name == 'load':
     from lst.export import load
     return load
+  if name == 'classifier':
+    from lst.classifier import classifier
+    return classifier
   if name == 'serve':
     from lst.tasks.served import serve
     return serve

@@ -30,6 +30,7 @@ def default() -> ConfigDict:
   config.backbone = _backbone()
   config.cache = _cache()
   config.side = _side()
+  config.tuning = _tuning()
   config.optimizer = _optimizer()
   config.train = _train()
   config.sweep = _sweep()
@@ -153,17 +154,17 @@ def _cache() -> ConfigDict:
 
 def _side() -> ConfigDict:
   return ConfigDict(dict(
-      # losa or linear.
+      # losa, lst, last, attentive or linear.
       name='losa',
       # cls, mean, patches (mean without CLS and registers), or auto: cls
       # where the checkpoint has one, else mean.
       pool='auto',
       # frozen (the checkpoint's final norm on the refined tokens) or none.
       norm='frozen',
-      # Of LoSA, see `lst.LowRank`.
+      # Of LoSA, see `lst.LowRank`; the rank also of LAST.
       rank=8,
       residual='running',
-      # Blocks at the start of the backbone without a mixer.
+      # Blocks at the start of the backbone without a mixer or side block.
       skip=0,
       first='channel',
       token_mixing=True,
@@ -171,6 +172,24 @@ def _side() -> ConfigDict:
       alpha=1.0,
       use_bias=False,
       tap_norm=False,
+      # Of LST, see `lst.Ladder`.
+      reduction=8,
+      add_last=False,
+      # Of the attentive probe.
+      heads=12,
+  ))
+
+
+def _tuning() -> ConfigDict:
+  """Of methods that back-propagate; pool and norm are those of `side`."""
+  return ConfigDict(dict(
+      # Rematerialise each block in the backward pass: its memory for its time.
+      remat=False,
+      lora=dict(rank=8, scale=1.0, targets='qv'),
+      vpt=dict(tokens=10),
+      adaptformer=dict(rank=8, scale=0.1),
+      parallel=dict(rank=8, scale=1.0, where='both'),
+      sequential=dict(rank=8, scale=1.0, where='both'),
   ))
 
 

@@ -1,4 +1,4 @@
-"""A trained side network as one safetensors file with its config inside."""
+"""What a run trained as one safetensors file with its config inside."""
 
 import json
 import os
@@ -20,17 +20,18 @@ FORMAT = 'lst-side-1'
 
 
 class Adapted(NamedTuple):
-  """A side network read back.
+  """What a run trained, read back.
 
   Attributes:
-    network: the module; `network.apply({'params': params}, features)`.
-    params: its parameters.
+    network: the module; `network.apply({'params': params}, features)`. None of
+      a method that changes the backbone itself: see `lst.classifier`.
+    params: what was trained.
     classes: class names, by label.
     about: what it was trained on: the backbone, its input size and
       normalisation, the whole config, versions.
   """
 
-  network: side.SideNetwork
+  network: side.SideNetwork | None
   params: dict
   classes: tuple[str, ...]
   about: dict[str, Any]
@@ -39,11 +40,11 @@ class Adapted(NamedTuple):
 def save(
     path: epath.PathLike, params: dict, classes: tuple[str, ...], about: dict
 ) -> None:
-  """Writes a side network.
+  """Writes what was trained.
 
   Args:
     path: of the file; it is replaced in one move, never half written.
-    params: of the side network.
+    params: of the side network, or of another method.
     classes: class names, by label.
     about: JSON-able; has to hold 'side' (the config), 'cls' and 'prefix'.
   """
@@ -101,9 +102,7 @@ def _read(path: str | os.PathLike) -> Adapted:
         f'{metadata.get("format")!r}, not {FORMAT!r}')
   try:
     about, classes = (json.loads(metadata[k]) for k in ('about', 'classes'))
-    config = config_lib.default().side
-    config.update(ConfigDict(about['side']))
-    network = side.build(config, len(classes), about['cls'], about['prefix'])
+    network = _network(about, len(classes))
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     raise ValueError(
         f'{path} does not say what network it holds, or one of another version '
@@ -156,3 +155,11 @@ def check(
         f'{path} was trained on other weights: {backbone.name} had the sha256 '
         f'{trained[:16]}... then and has {weights[:16]}... here. Its name and '
         'shapes are the same; load the checkpoint that it was trained on')
+
+
+def _network(about: dict[str, Any], classes: int) -> side.SideNetwork | None:
+  config = config_lib.default().side
+  config.update(ConfigDict(about['side']))
+  if about.get('config', {}).get('method', 'side') != 'side':
+    return None
+  return side.build(config, classes, about['cls'], about['prefix'])

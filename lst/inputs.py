@@ -60,6 +60,7 @@ def open_(config, built: Built) -> tuple[Built, Inputs]:
     lst.cache.CacheError: the cache that was asked for cannot be.
     lst.data.DataError: an image cannot be read.
   """
+  _check(config, built)
   if built.method.extract is None or config.cache.mode == 'off':
     return _online(config, built)
   if jax.process_count() > 1:
@@ -87,6 +88,14 @@ def open_(config, built: Built) -> tuple[Built, Inputs]:
 
   return on_stored(built, train.codebook), Inputs(
       batches, _same, **passes, shapes=shapes, online=False)
+
+
+def _check(config, built: Built) -> None:
+  if built.method.extract is None and config.cache.mode in ('disk', 'ram'):
+    raise cache.CacheError(
+        f'config.cache.mode={config.cache.mode}: config.method='
+        f'{config.method!r} changes the states of the backbone with every step,'
+        ' so there is nothing to keep; set it to auto or off')
 
 
 def _same(batch: Batch) -> Batch:

@@ -1,14 +1,15 @@
 """`Method`: what can be trained on a frozen backbone, as two pure functions."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Float
 
-from lst import side
+from lst import side, tuning
 from lst.backbones.backbone import Backbone, extractor
-from lst.features import Features
+from lst.features import Features, Norm
 
 Params = Any
 
@@ -77,8 +78,52 @@ def _side(config, backbone: Backbone, classes: int) -> Method:
   return beside(extractor(backbone), network)
 
 
+def through(
+    backbone: Backbone,
+    tuned: tuning.Tuning,
+    head: side.SideNetwork,
+    remat: bool = False,
+) -> Method:
+  """The method that trains `tuned`, back-propagated through `backbone`.
+
+  Args:
+    backbone: that is tuned.
+    tuned: what is trained of it.
+    head: that classifies its last state, under its final norm.
+    remat: as of `tuning.states`.
+  """
+  states = tuning.states(backbone, tuned, remat)
+
+  def features(params, frozen, inputs):
+    weights = tuned.weights(params, frozen)
+    norm = Norm(weights['norm']['scale'], weights['norm']['bias'], backbone.eps)
+    return Features((states(params, weights, inputs),), norm)
+
+  def init(key, frozen, inputs):
+    params = tuned.init(key, frozen)
+    shapes = jax.eval_shape(features, params, frozen, inputs)
+    # Of a head alone, which starts at zero, no key matters.
+    return {'tuned': params} | head.lazy_init(key, shapes)['params']
+
+  def predict(params, frozen, inputs):
+    seen = features(params['tuned'], frozen, inputs)
+    return head.apply({'params': {'head': params['head']}}, seen)
+
+  return Method(init, predict)
+
+
+def _through(config, backbone: Backbone, classes: int, *, name: str) -> Method:
+  options = config.side.copy_and_resolve_references()
+  options.name = 'linear'
+  head = side.build(options, classes, backbone.cls, backbone.prefix)
+  tuned = tuning.build(config.tuning, name, backbone)
+  return through(backbone, tuned, head, config.tuning.remat)
+
+
 METHODS = {
     'side': _side,
+    **{name: functools.partial(_through, name=name)
+       for name in tuning.TUNINGS},
 }
 
 

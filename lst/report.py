@@ -143,11 +143,17 @@ def banner(config, built, folder, first, ratio) -> dict[str, str]:
 
 
 def _adapter(config) -> str:
-  if config.method != 'side':
-    return config.method
-  if config.side.name == 'losa':
-    return f'losa, rank {config.side.rank}, {config.side.residual} residual'
-  return config.side.name
+  if config.method == 'side':
+    if config.side.name == 'losa':
+      return f'losa, rank {config.side.rank}, {config.side.residual} residual'
+    return config.side.name
+  # What the method has options of, under its own name.
+  own = config_lib.flat(config.tuning).items()
+  options = [
+      f'{name.partition(".")[2]} {value}' for name, value in own
+      if name.partition('.')[0] == config.method]
+  remat = ['blocks rematerialised'] * config.tuning.remat
+  return ', '.join([config.method, *options, *remat])
 
 
 def finish(

@@ -17,7 +17,8 @@ ARRAY = re.compile(r'\b(Array|ndarray|Taps)\b')
 OTHERS = re.compile(r'\bfloat\b|Callable')
 LAYOUT = ('lst/cache/layout.py', 'lst/cache/shards.py')
 # Of any shape, or of one that another argument says.
-ANY = {'product(x)', 'product(y)', 'kept(x)', 'unchanged(x)'}
+ANY = {'product(x)', 'product(y)', 'kept(x)', 'unchanged(x)', 'dot(x)',
+       'dot(y)'}
 # (B, N, D), (b,), (rows, *shape), (H, W, 3).
 SHAPE = re.compile(r'\((\*?\w+( \w+)?)(,|, [\w*. +]+)+\)')
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

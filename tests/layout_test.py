@@ -39,8 +39,10 @@ ALLOWED = {
         'lst.cache', 'lst.features', 'lst.config', 'lst.data', 'lst.backbones',
         'lst.method', 'lst.usage'),
     'lst/cache/': ('lst.features', 'lst.data'),
+    'lst/tuning/': ('lst.product', 'lst.backbones'),
     'lst/step.py': ('lst.metrics', 'lst.data'),
-    'lst/method.py': ('lst.side', 'lst.features', 'lst.backbones'),
+    'lst/method.py': (
+        'lst.side', 'lst.tuning', 'lst.features', 'lst.backbones'),
 }
 # Unsafe, or not of this project.
 FORBIDDEN = ('pickle', 'cPickle', 'dill', 'cloudpickle', 'joblib', 'clu',

@@ -51,7 +51,12 @@ class LayerNorm(nn.Module):
 
 
 class Dense(nn.Module):
-  """`x @ kernel + bias`: operands in `x.dtype`, sum and result in f32."""
+  """`x @ kernel + bias`: operands in `x.dtype`, sum and result in f32.
+
+  Weights may hold more than the layer itself makes: factors `down` (D, R) and
+  `up` (R, F), whose product is added to the kernel without being formed; and a
+  `gain` and a `shift` (F,) of the result.
+  """
 
   features: int
   use_bias: bool = True
@@ -62,8 +67,15 @@ class Dense(nn.Module):
     shape = (x.shape[-1], self.features)
     kernel = self.param('kernel', nn.initializers.xavier_uniform(), shape)
     y = product('bnd,df->bnf', x, kernel.astype(x.dtype))
+    if self.has_variable('params', 'down'):
+      down, up = (self.get_variable('params', k) for k in ('down', 'up'))
+      h = product('bnd,dr->bnr', x, down.astype(x.dtype)).astype(x.dtype)
+      y += product('bnr,rf->bnf', h, up.astype(x.dtype))
     if self.use_bias:
       y += self.param('bias', nn.initializers.zeros, (self.features,))
+    if self.has_variable('params', 'gain'):
+      gain, shift = (self.get_variable('params', k) for k in ('gain', 'shift'))
+      y = y * gain + shift
     return y
 
 

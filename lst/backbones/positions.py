@@ -84,7 +84,8 @@ def rotary(
   """Axial RoPE as in DINOv3: half the angles follow the row, half the column.
 
   Coordinates are patch centres scaled to [-1, 1] on each axis. The first
-  `prefix` tokens have no place and are not turned. Takes (b, h, n, head_dim).
+  `prefix` tokens have no place and are not turned, nor are more tokens than
+  these that stand ahead of the patches. Takes (b, h, n, head_dim).
   Raises ValueError where `head_dim` is not a multiple of 4.
   """
   if head_dim % 4:
@@ -100,8 +101,10 @@ def rotary(
   cos, sin = jnp.float32(np.cos(angles)), jnp.float32(np.sin(angles))
 
   def rotate(q: Array) -> Array:
+    more = ((q.shape[2] - len(angles), 0), (0, 0))
+    turn, cross = jnp.pad(cos, more, constant_values=1.0), jnp.pad(sin, more)
     low, high = jnp.split(q.astype(jnp.float32), 2, axis=-1)
-    turned = q * cos + jnp.concatenate([-high, low], -1) * sin
+    turned = q * turn + jnp.concatenate([-high, low], -1) * cross
     return turned.astype(q.dtype)
 
   return rotate

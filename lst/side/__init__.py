@@ -1,8 +1,13 @@
 """Side networks: they read `Features` and know no backbone."""
 
+from lst.side.attention import LowRankAttention
+from lst.side.attentive import Attentive
 from lst.side.build import SIDES, build
+from lst.side.ladder import Ladder
 from lst.side.linear import Linear
 from lst.side.low_rank import LowRank
 from lst.side.network import SideNetwork
 
-__all__ = ['SIDES', 'Linear', 'LowRank', 'SideNetwork', 'build']
+__all__ = [
+    'SIDES', 'Attentive', 'Ladder', 'Linear', 'LowRank', 'LowRankAttention',
+    'SideNetwork', 'build']

@@ -1,5 +1,8 @@
 """The table of side networks, and the one place that reads their config."""
 
+from lst.side.attention import LowRankAttention
+from lst.side.attentive import Attentive
+from lst.side.ladder import Ladder
 from lst.side.linear import Linear
 from lst.side.low_rank import LowRank
 from lst.side.network import NORMS, POOLS, SideNetwork
@@ -15,6 +18,10 @@ def _low_rank(config) -> LowRank:
 
 SIDES = {
     'losa': _low_rank,
+    'lst': lambda config: Ladder(
+        config.reduction, config.skip, config.add_last),
+    'last': lambda config: LowRankAttention(config.rank, config.skip),
+    'attentive': lambda config: Attentive(config.heads),
     'linear': lambda config: Linear(),
 }
 

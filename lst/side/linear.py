@@ -12,6 +12,7 @@ class Linear(nn.Module):
   """Refines nothing. `SideNetwork(Linear(), classes)` is the linear probe."""
 
   refines: ClassVar[bool] = False
+  pools: ClassVar[bool] = False
 
   def prepare(self, features: Features) -> Features:
     """Features with the last tap (B, N, D) alone: no other is read."""

@@ -49,6 +49,7 @@ class LowRank(nn.Module):
   """
 
   refines: ClassVar[bool] = True
+  pools: ClassVar[bool] = False
 
   rank: int = 8
   residual: str = 'running'
@@ -73,7 +74,7 @@ class LowRank(nn.Module):
     self._check()
     taps = features.taps
     if self.tap_norm:
-      taps = tuple(_standardised(tap) for tap in taps)
+      taps = tuple(standardised(tap) for tap in taps)
     if self.residual == 'running':
       parts = tuple(tap + taps[-1] for tap in taps)
     else:
@@ -143,7 +144,8 @@ class LowRank(nn.Module):
       raise ValueError(f'rank={self.rank} has to be at least 1')
 
 
-def _standardised(tap: Float[Array, 'b n d']) -> Float[Array, 'b n d']:
+def standardised(tap: Float[Array, 'b n d']) -> Float[Array, 'b n d']:
+  """Mean 0 and variance 1 over the channels of every token."""
   x = tap.astype(jnp.float32)
   x = x - x.mean(-1, keepdims=True)
   x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-6)

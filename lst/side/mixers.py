@@ -67,7 +67,9 @@ def dot(spec: str, x: Array, y: Array) -> Array:
   return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32)
 
 
-def each(w: Array, like: Array) -> Array:
+def each(
+    w: Float[Array, 'r m'], like: Float[Array, 'b _ _']
+) -> Float[Array, 'b r m']:
   """A weight once for every example: a flat product would turn `like`."""
   return jnp.broadcast_to(w, (like.shape[0], *w.shape))
 
@@ -82,6 +84,8 @@ def side_by_side(arrays: list, axis: int) -> Array:
   return arrays[0] if len(arrays) == 1 else jnp.concatenate(arrays, axis)
 
 
-def cut(x: Array, k: int, rank: int, axis: int) -> Array:
+def cut(
+    x: Float[Array, '*shape'], k: int, rank: int, axis: int
+) -> Float[Array, '*part']:
   """The k-th of the arrays that stand side by side."""
   return jax.lax.slice_in_dim(x, k * rank, (k + 1) * rank, axis=axis)

@@ -21,8 +21,9 @@ class SideNetwork(nn.Module):
   Attributes:
     side: such as `LowRank(rank=8)` or `Linear()`: a module with
       `prepare(features) -> Features`, which no parameter touches;
-      `__call__(prepared) -> refined.Refined` tokens; and `refines`, False if
-      the tokens stay as they were.
+      `__call__(prepared) -> refined.Refined` tokens; `refines`, False if the
+      tokens stay as they were; and `pools`, True if it gives one token, pooled
+      from normed ones, in place of `pool` and `norm` here.
     classes: number of classes C.
     pool: 'cls' (the first token), 'mean' (all tokens) or 'patches' (all but
       the first `prefix`).
@@ -57,7 +58,8 @@ class SideNetwork(nn.Module):
     are then one pooled row (B, 1, D) an image.
     """
     self._check()
-    features = self.side.prepare(features)
+    features = self.side.prepare(
+        features._replace(norm=self._norm(features)))
     if self.side.refines:
       return features
     y = refined.Refined(features.taps[-1])
@@ -69,7 +71,7 @@ class SideNetwork(nn.Module):
     """What `prepare` returned to logits (B, C) in f32."""
     self._check()
     y = self.side(prepared)
-    if self.side.refines:
+    if self.side.refines and not self.side.pools:
       with jax.named_scope('pool'):
         x = refined.pooled(y, self.pool, self.prefix, self._norm(prepared))
     else:

@@ -49,6 +49,12 @@ def make(config) -> Parts:
     raise ValueError(
         'a sweep chooses by validation: set config.data.val, such as '
         "--config.data.train='train[:800]' --config.data.val='train[800:]'")
+  own = [field for field in ('rank', 'alpha', 'skip') if config.sweep[field]]
+  if own and config.side.name != 'losa':
+    raise ValueError(
+        f'config.sweep.{own[0]}: runs of several structures stack in one '
+        f"program for LoSA alone, not for config.side.name='"
+        f"{config.side.name}'; sweep it in runs of their own")
   sweep = points.points(config)
   widest = points.copy(sweep[0])
   widest.side.rank = max(p.side.rank for p in sweep)

@@ -154,6 +154,10 @@ def _read(paths, there) -> dict[str, export.Adapted]:
     if path in out or path in there:
       raise ValueError(f'{path} is given twice')
     out[path] = export.load(path)
+    if out[path].network is None:
+      raise ValueError(
+          f'{path} holds no side network but what was trained inside of a '
+          'backbone, which no other task can share: see lst.classifier')
   return out
 
 

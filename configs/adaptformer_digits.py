@@ -1,0 +1,16 @@
+"""AdaptFormer on digits.
+
+    python -m lst.main --config=configs/adaptformer_digits.py
+"""
+
+from lst.config import default
+
+
+def get_config():
+  config = default()
+  config.method = 'adaptformer'
+  config.data.name = 'digits'
+  config.train.epochs = 30.0
+  config.optimizer.lr = 3e-3
+  config.optimizer.warmup_epochs = 3.0
+  return config

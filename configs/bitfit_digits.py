@@ -1,0 +1,16 @@
+"""BitFit on digits: the backbone's biases.
+
+    python -m lst.main --config=configs/bitfit_digits.py
+"""
+
+from lst.config import default
+
+
+def get_config():
+  config = default()
+  config.method = 'bitfit'
+  config.data.name = 'digits'
+  config.train.epochs = 30.0
+  config.optimizer.lr = 3e-3
+  config.optimizer.warmup_epochs = 3.0
+  return config

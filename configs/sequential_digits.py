@@ -1,0 +1,16 @@
+"""Sequential adapters on digits.
+
+    python -m lst.main --config=configs/sequential_digits.py
+"""
+
+from lst.config import default
+
+
+def get_config():
+  config = default()
+  config.method = 'sequential'
+  config.data.name = 'digits'
+  config.train.epochs = 30.0
+  config.optimizer.lr = 1e-3
+  config.optimizer.warmup_epochs = 3.0
+  return config

@@ -1,0 +1,69 @@
+"""The attentive probe: learned queries pool the frozen tokens."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lst.features import Features
+from lst.product import by_pair, by_row
+from lst.side.refined import Refined
+
+
+class Attentive(nn.Module):
+  """Attention pooling (Chen et al., "Context autoencoder", IJCV 2023).
+
+  One learned query for each of H heads attends to all tokens x of the last
+  state, under the checkpoint's final norm; head h takes D / H values:
+
+      a_h = softmax(x q_h / sqrt(D / H)),   y_h = (a_h x) V_h
+
+  The product of a learned query and the keys' weights is one vector q_h (D,),
+  and values are taken of the pooled tokens: the same function, at a small part
+  of its cost. Queries start at zero and V as the identity: so it starts as the
+  mean of the normed tokens, whatever `pool` of the network says (our choice).
+
+  Attributes:
+    heads: H; divides D.
+  """
+
+  refines: ClassVar[bool] = True
+  pools: ClassVar[bool] = True
+
+  heads: int = 12
+
+  def prepare(self, features: Features) -> Features:
+    """Features with one tap (B, N, D): the last state, normed."""
+    x, norm = features.taps[-1], features.norm
+    if norm is None:
+      return Features((x,))
+    y = x.astype(jnp.float32)
+    y = y - y.mean(-1, keepdims=True)
+    y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + norm.eps)
+    return Features(((y * norm.scale + norm.bias).astype(x.dtype),))
+
+  @nn.compact
+  def __call__(self, features: Features) -> Refined:
+    """Prepared features to one row (B, 1, D), pooled."""
+    x = features.taps[-1]
+    batch, _, width = x.shape
+    if self.heads < 1 or width % self.heads:
+      raise ValueError(
+          f'heads={self.heads} has to divide the {width} channels')
+    size = width // self.heads
+    query = self.param('query', nn.initializers.zeros, (self.heads, width))
+    value = self.param('value', _identities, (self.heads, width, size))
+    scores = by_row(x, query) * size**-0.5
+    weights = jax.nn.softmax(scores, axis=1).astype(x.dtype)
+    # (B, H, N) times (B, N, D), as rows of the one against rows of the other.
+    rows = by_pair(weights.swapaxes(1, 2), x.swapaxes(1, 2))
+    y = jnp.einsum('bhd,hde->bhe', rows, value)
+    return Refined(y.reshape(batch, 1, width))
+
+
+def _identities(key, shape):
+  """Head h passes its own channels on."""
+  del key
+  heads, width, size = shape
+  return jnp.eye(width).reshape(width, heads, size).swapaxes(0, 1)
