@@ -9,6 +9,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from lst import config_placement
+
 # What else is in the folder of a run of several tasks.
 _TAKEN = ('checkpoints', 'tensorboard')
 
@@ -30,6 +32,8 @@ def default() -> ConfigDict:
   config.backbone = _backbone()
   config.cache = _cache()
   config.side = _side()
+  config.placement = config_placement.placement()
+  config.search = config_placement.search()
   config.optimizer = _optimizer()
   config.train = _train()
   config.sweep = _sweep()

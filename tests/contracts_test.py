@@ -31,6 +31,8 @@ COUNTS = {
     # Channel mixers 0 and 2, token mixer 1, a gain each, and the head.
     'side-losa': 2 * 2 * D * RANK + 2 * N * RANK + L + (D + 1) * C,
     'side-linear': (D + 1) * C,
+    # Beside each of 2L layers: two products, a layer norm, a gain.
+    'placed': 2 * L * (2 * D * 8 + 2 * D + 1) + (D + 1) * C,
 }
 
 
