@@ -164,6 +164,9 @@ def _side() -> ConfigDict:
       pool='auto',
       # frozen (the checkpoint's final norm on the refined tokens) or none.
       norm='frozen',
+      # State (0 to 2L) that each block of the side network reads, in any order
+      # and the last one at the end; () = that after every block.
+      taps=(),
       # Of LoSA, see `lst.LowRank`.
       rank=8,
       residual='running',

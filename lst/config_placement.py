@@ -18,6 +18,8 @@ def placement() -> ConfigDict:
 def search() -> ConfigDict:
   """Of `python -m lst.search`, which finds edges for a placement."""
   return ConfigDict(dict(
+      # edges (for adapters), or taps (of the side network, free of backprop).
+      what='edges',
       # gga, top, random, first, last, parallel, sequential or given
       # (the placement's own edges).
       selection='gga',
@@ -30,7 +32,8 @@ def search() -> ConfigDict:
       # Batches of training examples that are scored, and examples in each.
       batches=4,
       batch_size=64,
-      # Passes over the training data that the head is trained for first.
+      # Passes over the training data that the head (for taps, the side network)
+      # is trained for first.
       probe_epochs=10.0,
       # Of gga: an edge chosen k steps away leaves 1 - gamma^k of a score.
       gamma=0.6,

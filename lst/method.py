@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from lst import placement, side
 from lst.backbones.backbone import Backbone, extractor
 from lst.features import Features
+from lst.product import kept
 
 Params = Any
 
@@ -86,7 +87,24 @@ def on_stored(
 
 def _side(config, backbone: Backbone, classes: int) -> Method:
   network = side.build(config.side, classes, backbone.cls, backbone.prefix)
-  return beside(extractor(backbone), network)
+  return beside(extractor(backbone, _taps(config, backbone)), network)
+
+
+def _taps(config, backbone: Backbone) -> tuple[int, ...] | None:
+  """The states that the blocks of a side network read, or None for its own."""
+  taps, last = config.side.taps, 2 * backbone.depth
+  if not taps:
+    return None
+  for state in taps:
+    if not isinstance(state, int) or not 0 <= state <= last:
+      raise ValueError(
+          f'config.side.taps has {state!r}, no state of this backbone: they '
+          f'run from 0 to {last}')
+  if taps[-1] != last:
+    raise ValueError(
+        f'config.side.taps={taps} has to end with {last}, the last state: all '
+        'that is learned is added to it')
+  return tuple(taps)
 
 
 def adapted(placed: placement.Placed, head: side.SideNetwork) -> Method:
@@ -104,7 +122,7 @@ def adapted(placed: placement.Placed, head: side.SideNetwork) -> Method:
         'head': head.lazy_init(head_key, last)['params']['head']}
 
   def resume(params, frozen, features):
-    last = placed.resume(params['adapters'], frozen, features)
+    last = kept(placed.resume(params['adapters'], frozen, features))
     return head.apply(
         {'params': {'head': params['head']}}, Features((last,), features.norm))
 

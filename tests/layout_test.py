@@ -43,7 +43,8 @@ ALLOWED = {
     'lst/cache/': ('lst.features', 'lst.data'),
     'lst/step.py': ('lst.metrics', 'lst.data'),
     'lst/method.py': (
-        'lst.side', 'lst.placement', 'lst.features', 'lst.backbones'),
+        'lst.side', 'lst.placement', 'lst.features', 'lst.product',
+        'lst.backbones'),
 }
 # Unsafe, or not of this project.
 FORBIDDEN = ('pickle', 'cPickle', 'dill', 'cloudpickle', 'joblib', 'clu',

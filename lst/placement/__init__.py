@@ -16,8 +16,21 @@ from lst.placement.edges import (
     sequential,
 )
 from lst.placement.placed import Adapter, Placed, place
-from lst.placement.scores import SCORES, States, scored, spectra, states
-from lst.placement.selections import SELECTIONS, Asked, gradient_guided, select
+from lst.placement.scores import (
+    SCORES,
+    States,
+    between,
+    scored,
+    spectra,
+    states,
+)
+from lst.placement.selections import (
+    SELECTIONS,
+    Asked,
+    gradient_guided,
+    select,
+    tap_map,
+)
 
 __all__ = [
     'SCORES',
@@ -29,6 +42,7 @@ __all__ = [
     'Layers',
     'Placed',
     'States',
+    'between',
     'checked',
     'costs',
     'everything',
@@ -43,4 +57,5 @@ __all__ = [
     'sequential',
     'spectra',
     'states',
+    'tap_map',
 ]

@@ -13,7 +13,7 @@ from lst.backbones.backbone import Backbone, extractor
 from lst.backbones.layers import ACTIVATIONS, LayerNorm
 from lst.features import Features
 from lst.placement.edges import Edge, Passes, passes
-from lst.product import by_row, times
+from lst.product import by_row, kept, times
 
 # (k, z) -> z, on what stands in state k ahead of its sequential adapter.
 Probe = Callable[[int, Array], Array]
@@ -125,12 +125,15 @@ def _hook(
     here = [edge for edge in edges if edge.target == k]
     total = [added(e, states[e.source]) for e in here if e.source < k]
     total += [added(e, plain[e.source]) for e in here if e.source > k]
-    z = (x + sum(total)).astype(x.dtype) if total else x
+    # Kept apart from the backbone, whose own sums XLA would otherwise take in
+    # another order: adapters that add zero then leave every bit.
+    z = kept((kept(x) + sum(total)).astype(x.dtype)) if total else x
     z = probe(k, z)
     if Edge(k, k) in here:
-      z = (z + added(Edge(k, k), z)).astype(x.dtype)
+      z = kept(z)
+      z = kept((z + added(Edge(k, k), z)).astype(x.dtype))
     if k in read:
-      states[k] = z
+      states[k] = z = kept(z)
     return z
 
   return at

@@ -90,18 +90,38 @@ def spectra(
   plain, adapted, gradients = (
       [_rows(parts) for parts in zip(*kind, strict=True)]
       for kind in zip(*batches, strict=True))
+  return between(
+      lambda target: adapted[:target + 1] + plain[target + 1:], gradients,
+      chunk_bytes)
+
+
+def between(
+    sources: Callable[[int], list[np.ndarray]],
+    gradients: Sequence[np.ndarray],
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Float[np.ndarray, 'n m d']:
+  """Singular values of x^T g, from every source to every target.
+
+  Args:
+    sources: target -> the rows (T, D) of each source.
+    gradients: the rows (T, D) of each target.
+    chunk_bytes: of the sources that are multiplied at a time.
+
+  Raises:
+    ValueError: every gradient is zero.
+  """
   used = [np.flatnonzero(np.any(np.asarray(g), 1)) for g in gradients]
   if not any(map(len, used)):
     raise ValueError(
         'every gradient is zero, so no edge has a score: the head of the task '
         'is all zeros as it starts, and nothing comes back through it. Train '
         'it alone first (a linear probe), then score')
-  count, width = len(gradients), gradients[0].shape[1]
-  out = np.zeros((count, count, width), np.float32)
-  for target, (gradient, rows) in enumerate(
-      zip(gradients, used, strict=True)):
-    sources = adapted[:target + 1] + plain[target + 1:]
-    values = _into(sources, gradient[rows], rows, chunk_bytes)
+  width = gradients[0].shape[1]
+  shape = len(sources(0)), len(gradients), width
+  out = np.zeros(shape, np.float32)
+  for target, rows in enumerate(used):
+    values = _into(
+        sources(target), gradients[target][rows], rows, chunk_bytes)
     out[:, target, :values.shape[1]] = values
   return out
 

@@ -98,6 +98,34 @@ def _check(asked: Asked) -> None:
     raise ValueError('a score is no number: the gradients overflowed')
 
 
+def tap_map(
+    scores: Float[np.ndarray, 'n m'], count: int, gamma: float = 0.6
+) -> tuple[tuple[int, int], ...]:
+  """(state, side block) of each of `count` taps, in the order of the blocks.
+
+  As `gradient_guided`, over edges from n states to the m blocks of a side
+  network that was trained with all of them; a block is given one state. A side
+  network adds what it learns to the last state, so that ends every map.
+
+  >>> tap_map(np.array([[1., 0.], [3., 0.], [0., 2.]]), count=2)
+  ((1, 0), (2, 1))
+  """
+  states, blocks = np.indices(scores.shape)
+  left, taken = scores.astype(np.float64), {}
+  while len(taken) < min(count, scores.shape[1]):
+    state, block = np.unravel_index(np.argmax(left), left.shape)
+    if left[state, block] <= 0:
+      break
+    taken[int(block)] = int(state)
+    left *= 1.0 - float(gamma) ** (abs(states - state) + abs(blocks - block))
+    left[:, block] = 0.0
+  chosen = [(taken[block], block) for block in sorted(taken)]
+  state, block = len(scores) - 1, scores.shape[1] - 1
+  if not chosen or chosen[-1][0] != state:
+    chosen = [*chosen[:count - 1], (state, block)]
+  return tuple(chosen)
+
+
 def random(asked: Asked) -> tuple[Edge, ...]:
   """So many of all (2L + 1)^2 edges, each as likely as any other.
 

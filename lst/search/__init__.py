@@ -1,5 +1,6 @@
 """`python -m lst.search`: where a task asks for adapters, found and written."""
 
-from lst.search.run import Found, run
+from lst.search.files import picture
+from lst.search.run import Found, run, search
 
-__all__ = ['Found', 'run']
+__all__ = ['Found', 'picture', 'run', 'search']

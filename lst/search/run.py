@@ -11,24 +11,26 @@ from lst import config as config_lib
 from lst import placement
 from lst.build import build
 from lst.placement import selections
-from lst.search import files, scoring
+from lst.search import files, scoring, taps
 
 
 class Found(NamedTuple):
   """What a search found.
 
   Attributes:
-    edges: in the order they were chosen.
+    edges: in the order they were chosen; of taps, (state, side block), in the
+      order of the blocks.
     scores: of all edges, [source, target].
     spectra: the singular values behind them, [source, target, k].
-    costs: of the edges.
-    facts: seconds of each part, examples, accuracy of the probe.
+    costs: of the edges; None for taps, which cost a plain pass.
+    facts: seconds of each part, examples, validation accuracy of what was
+      trained ahead of scoring.
   """
 
-  edges: tuple[placement.Edge, ...]
+  edges: tuple[tuple[int, int], ...]
   scores: np.ndarray
   spectra: np.ndarray
-  costs: placement.Costs
+  costs: placement.Costs | None
   facts: dict[str, Any]
 
 
@@ -37,8 +39,8 @@ def run(config, folder: epath.PathLike) -> Found:
 
   Args:
     config: `lst.config.default()`, changed or not; `config.search` says how.
-    folder: gets edges.json, scores.csv, spectra.npy, scores.png and placed.py,
-      a config file that trains adapters on the edges.
+    folder: gets edges.json, scores.csv, spectra.npy, scores.png and found.py, a
+      config file that trains what was found.
 
   Raises:
     ValueError: a field of the config is wrong, or the states do not fit into
@@ -57,29 +59,51 @@ def run(config, folder: epath.PathLike) -> Found:
 def search(config) -> Found:
   """`run` without its files."""
   _check(config)
-  clock = _Clock()
-  built = build(scoring.probe_config(config))
+  return WHAT[config.search.what](config, _Clock())
+
+
+def _edges(config, clock) -> Found:
+  probe = scoring.probe_config(config)
+  built = build(probe)
   scoring.check_memory(config, built)
   clock.lap('build')
-  head, accuracy = scoring.probe(config, built)
+  params, accuracy = scoring.trained(probe, built)
   clock.lap('probe')
-  task = scoring.Task(config, built, head)
+  task = scoring.Task(config, built, params['head'])
   values = task.spectra(())
   clock.lap('score')
-  layers = placement.layers(built.backbone._replace(frozen=built.weights))
+  backbone = built.backbone._replace(frozen=built.weights)
   asked = selections.Asked(
-      built.backbone.depth, config.search.count, task.scores(values),
-      config.search.gamma, layers.forwards, config.search.cost,
-      config.search.least, task.rescore if config.search.rescore_steps else
-      None, config.seed, config.placement.edges)
+      backbone.depth, config.search.count, task.scores(values),
+      config.search.gamma, placement.layers(backbone).forwards,
+      config.search.cost, config.search.least,
+      task.rescore if config.search.rescore_steps else None, config.seed,
+      config.placement.edges)
   edges = selections.select(config.search.selection, asked)
   clock.lap('select')
-  costs = placement.costs(
-      built.backbone._replace(frozen=built.weights), edges, task.adapter)
-  facts = {
+  costs = placement.costs(backbone, edges, task.adapter)
+  return Found(
+      edges, asked.scores, values, costs, _facts(config, accuracy, clock))
+
+
+def _taps(config, clock) -> Found:
+  built = build(taps.warm_config(config))
+  scoring.check_memory(config, built)
+  clock.lap('build')
+  values, accuracy = taps.spectra(config, built)
+  clock.lap('score')
+  scores = placement.scored(values, config.search.score, config.search.eta)
+  pairs = placement.tap_map(scores, config.search.count, config.search.gamma)
+  return Found(pairs, scores, values, None, _facts(config, accuracy, clock))
+
+
+WHAT = {'edges': _edges, 'taps': _taps}
+
+
+def _facts(config, accuracy, clock) -> dict[str, Any]:
+  return {
       'examples': config.search.batches * config.search.batch_size,
       'probe_accuracy': accuracy, 'seconds': clock.laps}
-  return Found(edges, asked.scores, values, costs, facts)
 
 
 class _Clock:
@@ -102,7 +126,8 @@ def _check(config) -> None:
         f'{", ".join(config.tasks)}')
   # What would fail after minutes of scoring.
   for field, known in (
-      ('selection', selections.SELECTIONS), ('score', placement.SCORES)):
+      ('what', WHAT), ('selection', selections.SELECTIONS),
+      ('score', placement.SCORES)):
     if config.search[field] not in known:
       raise ValueError(
           f'config.search.{field}={config.search[field]!r} is none of '

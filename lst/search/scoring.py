@@ -12,7 +12,6 @@ from lst import (
     data,
     evaluate,
     inputs,
-    metrics,
     optimizer,
     placement,
     sharding,
@@ -35,23 +34,36 @@ def probe_config(config):
   return out
 
 
-def probe(config, built: build.Built):
-  """Trains the head; (its parameters, validation accuracy or None)."""
-  config = probe_config(config)
-  built, batches_of = inputs.open_(config, built)
-  state, batches = built.state, batches_of.train(0)
+def trained(config, built: build.Built):
+  """Trains what `config` names; (its parameters, validation accuracy or None).
+  """
+  reader, batches_of = inputs.open_(config, built)
+  state, batches = reader.state, batches_of.train(0)
   try:
     for batch in itertools.islice(batches, built.steps):
       placed = sharding.put_batch(batch, built.mesh)
-      state, _ = built.train_step(
-          state, built.frozen, batches_of.ready(placed))
+      state, _ = reader.train_step(
+          state, reader.frozen, batches_of.ready(placed))
   finally:
     batches.close()
-  accuracy = None
-  if batches_of.val:
-    sums: metrics.Sums = evaluate.evaluate(state.params, batches_of.val)
-    accuracy = sums.means()['accuracy']
-  return state.params['head'], accuracy
+  if not batches_of.val:
+    return state.params, None
+  sums = evaluate.evaluate(state.params, batches_of.val)
+  return state.params, sums.means()['accuracy']
+
+
+def images(config, built: build.Built, size: int):
+  """Endless training batches of `size` images."""
+  batches = data.train_batches(
+      built.dataset.train, batch_size=size,
+      image_size=built.backbone.image_size, resize=config.data.resize,
+      seed=config_lib.order_seed(config), workers=config.data.workers,
+      prefetch=config.data.prefetch, cache_bytes=config.data.cache_bytes,
+      augment=config.data.augment, views=config.data.views)
+  try:
+    yield from batches
+  finally:
+    batches.close()
 
 
 def check_memory(config, built: build.Built) -> None:
@@ -69,6 +81,16 @@ def check_memory(config, built: build.Built) -> None:
         f'half of the {free / 2**30:.1f} GiB that are free: score fewer')
 
 
+def scored_batches(config, built: build.Built) -> list[data.Batch]:
+  """The examples that are scored."""
+  size = config.search.batch_size
+  sharding.check_batch(size, built.mesh, 'config.search.batch_size')
+  endless = images(config, built, size)
+  out = list(itertools.islice(endless, config.search.batches))
+  endless.close()
+  return out
+
+
 class Task:
   """A task whose edges are scored.
 
@@ -77,29 +99,13 @@ class Task:
   """
 
   def __init__(self, config, built: build.Built, head: dict):
-    sharding.check_batch(
-        config.search.batch_size, built.mesh, 'config.search.batch_size')
     self.adapter = placement.Adapter(
         config.placement.rank, config.placement.alpha)
     self._config, self._built = config, built
     self._params = {'adapters': {}, 'head': head}
     self._head = methods.head(
         config, built.backbone, len(built.dataset.classes))
-    self._images = list(itertools.islice(
-        self._batches(config.search.batch_size), config.search.batches))
-
-  def _batches(self, size: int):
-    config, built = self._config, self._built
-    batches = data.train_batches(
-        built.dataset.train, batch_size=size,
-        image_size=built.backbone.image_size, resize=config.data.resize,
-        seed=config_lib.order_seed(config), workers=config.data.workers,
-        prefetch=config.data.prefetch, cache_bytes=config.data.cache_bytes,
-        augment=config.data.augment, views=config.data.views)
-    try:
-      yield from batches
-    finally:
-      batches.close()
+    self._images = scored_batches(config, built)
 
   def spectra(self, edges: tuple[placement.Edge, ...]) -> np.ndarray:
     """Singular values for every edge, beside trained adapters on `edges`."""
@@ -147,7 +153,7 @@ class Task:
     train_step = jax.jit(functools.partial(
         step.train_step, predict=method.predict, loss=built.loss,
         optimizer=update))
-    batches = self._batches(config.train.batch_size)
+    batches = images(config, built, config.train.batch_size)
     for batch in itertools.islice(batches, config.search.rescore_steps):
       placed_batch = sharding.put_batch(batch, built.mesh)
       state, _ = train_step(state, built.weights, placed_batch)

@@ -36,7 +36,7 @@ def loss_of(backbone, pool='cls'):
         {'params': {'head': params}}, method.Features(
             (last,), Norm(
                 norm['scale'], norm['bias'], backbone.eps)))
-    return losses.cross_entropy(logits, labels).sum()
+    return losses.cross_entropy(logits, jnp.asarray(labels)).sum()
 
   return loss
 
