@@ -11,12 +11,10 @@ from jaxtyping import Array, Float
 
 from lst.backbones.backbone import Backbone, extractor
 from lst.backbones.layers import ACTIVATIONS, LayerNorm
+from lst.backbones.vit import At, unchanged
 from lst.features import Features
 from lst.placement.edges import Edge, Passes, passes
 from lst.product import by_row, kept, times
-
-# (k, z) -> z, on what stands in state k ahead of its sequential adapter.
-Probe = Callable[[int, Array], Array]
 
 
 class Adapter(nn.Module):
@@ -58,20 +56,16 @@ class Placed(NamedTuple):
     init: (key) -> parameters, by the name of the edge.
     extract: (frozen, images) -> `Features` of the states that the plain pass
       hands over (`edges.Passes.kept`).
-    resume: (params, frozen, features, probe) -> the last state (B, N, D) of the
-      adapted pass; `probe(k, z)` may look at, or alter, what stands in each
-      state ahead of its sequential adapter.
+    resume: (params, frozen, features, before, after) -> the last state (B, N, D)
+      of the adapted pass; `before(k, z)` and `after(k, x)` are called on each
+      state ahead of its sequential adapter and behind it, and return what goes
+      on.
   """
 
   edges: tuple[Edge, ...]
   init: Callable[[Array], dict]
   extract: Callable[[Any, Any], Features]
   resume: Callable[..., Float[Array, 'b n d']]
-
-
-def _unprobed(k: int, z: Array) -> Array:
-  del k
-  return z
 
 
 def place(
@@ -102,9 +96,10 @@ def place(
         edge.name: adapter.lazy_init(key, x)['params']
         for edge, key in zip(edges, keys, strict=False)}
 
-  def resume(params, frozen, features, probe: Probe = _unprobed):
+  def resume(
+      params, frozen, features, before: At = unchanged, after: At = unchanged):
     plain = dict(zip(plan.kept, features.taps, strict=True))
-    hook = _hook(edges, plan.start, plain, adapter, params, probe)
+    hook = _hook(edges, plan.start, plain, adapter, params, before, after)
     return backbone.apply(frozen, plain[plan.start], hook, start=plan.start)
 
   return Placed(edges, init, extractor(backbone, plan.kept), resume)
@@ -112,10 +107,10 @@ def place(
 
 def _hook(
     edges, start: int, plain: Mapping[int, Array], adapter: nn.Module, params,
-    probe: Probe,
-):
+    before: At, after: At,
+) -> At:
   """The hook of the second pass, which keeps the states that edges read."""
-  read = {edge.source for edge in edges}
+  read = {edge.source for edge in edges if edge.source < edge.target}
   states = {k: x for k, x in plain.items() if k < start}
 
   def added(edge, x):
@@ -128,10 +123,11 @@ def _hook(
     # Kept apart from the backbone, whose own sums XLA would otherwise take in
     # another order: adapters that add zero then leave every bit.
     z = kept((kept(x) + sum(total)).astype(x.dtype)) if total else x
-    z = probe(k, z)
+    z = before(k, z)
     if Edge(k, k) in here:
       z = kept(z)
       z = kept((z + added(Edge(k, k), z)).astype(x.dtype))
+    z = after(k, z)
     if k in read:
       states[k] = z = kept(z)
     return z

@@ -53,11 +53,14 @@ def states(
     def loss(shifts):
       seen = [None] * len(shifts)
 
-      def probe(k, z):
-        seen[k] = z
+      def shift(k, z):
         return z + shifts[k]
 
-      last = placed.resume(params, frozen, plain, probe)
+      def see(k, x):
+        seen[k] = x
+        return x
+
+      last = placed.resume(params, frozen, plain, shift, see)
       return total_loss(last, labels), tuple(seen)
 
     shifts = tuple(jnp.zeros_like(x) for x in plain.taps)

@@ -140,8 +140,12 @@ def random(asked: Asked) -> tuple[Edge, ...]:
   return tuple(every[i] for i in taken)
 
 
-# What reads scores; the others are there without any.
-BY_SCORE = ('gga', 'top')
+def _given(asked: Asked) -> tuple[Edge, ...]:
+  if not asked.given:
+    raise ValueError('there are no given edges: set config.placement.edges')
+  return checked(asked.given, asked.depth)
+
+
 SELECTIONS: dict[str, Callable[[Asked], tuple[Edge, ...]]] = {
     'gga': gradient_guided,
     'top': lambda asked: gradient_guided(
@@ -151,7 +155,7 @@ SELECTIONS: dict[str, Callable[[Asked], tuple[Edge, ...]]] = {
     'last': lambda asked: parallel(asked.depth)[-asked.count:],
     'parallel': lambda asked: parallel(asked.depth),
     'sequential': lambda asked: sequential(asked.depth),
-    'given': lambda asked: checked(asked.given, asked.depth),
+    'given': _given,
 }
 
 

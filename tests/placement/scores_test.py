@@ -122,7 +122,7 @@ def test_adapters_that_learned_something_are_scored_beside(backbone, batch):
         params | {edge.name: {'w': w}}, backbone.frozen, features)
     return loss_of(backbone)(last, batch.label)
 
-  for edge in [placement.Edge(1, 4), placement.Edge(5, 1)]:
+  for edge in map(placement.Edge._make, [(1, 4), (3, 5), (5, 1)]):
     gradient = jax.grad(total)(jnp.zeros((D, D)), edge)
     expected = matrix(seen, *edge)
     scale = np.abs(expected).max()

@@ -122,7 +122,8 @@ def test_random_sets_are_distinct_and_reach_every_edge():
     ('top', {'scores': None}, '7 x 7 edges'),
     ('gga', {'scores': np.full((NODES, NODES), np.nan)}, 'no number'),
     ('random', {'count': 50}, 'there are 49 edges'),
-    ('given', {'given': ((0, 9),)}, 'outside this backbone')])
+    ('given', {'given': ((0, 9),)}, 'outside this backbone'),
+    ('given', {}, 'no given edges')])
 def test_what_cannot_be_is_refused(name, changes, words):
   asked = Asked(DEPTH, 3, np.ones((NODES, NODES)))._replace(**changes)
   with pytest.raises(ValueError, match=words):
