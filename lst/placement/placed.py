@@ -56,10 +56,10 @@ class Placed(NamedTuple):
     init: (key) -> parameters, by the name of the edge.
     extract: (frozen, images) -> `Features` of the states that the plain pass
       hands over (`edges.Passes.kept`).
-    resume: (params, frozen, features, before, after) -> the last state (B, N, D)
-      of the adapted pass; `before(k, z)` and `after(k, x)` are called on each
-      state ahead of its sequential adapter and behind it, and return what goes
-      on.
+    resume: (params, frozen, features, before, after) -> the last state of the
+      adapted pass (B, N, D); `before(k, z)` and `after(k, x)` are called on
+      each state ahead of its sequential adapter and behind it, and return what
+      goes on.
   """
 
   edges: tuple[Edge, ...]
