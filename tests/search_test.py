@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lst import config as config_lib
-from lst import method, placement, search
+from lst import method, placement, search, sharding
 from tests import tiny
 
 
@@ -26,6 +26,15 @@ def read(folder):
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module.get_config()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def one_device():
+  """Eight of them take long to compile for, and are tested elsewhere."""
+  mesh = sharding.make_mesh(jax.devices()[:1])
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sharding, 'make_mesh', lambda: mesh)
+    yield
 
 
 @pytest.fixture(scope='module', params=['edges', 'taps'])
@@ -101,11 +110,9 @@ def test_taps_that_cannot_be_are_refused(taps, words, backbone, weights):
 
 
 def test_scores_are_taken_anew_beside_what_was_trained(weights):
-  once, anew = (
-      search.search(config_of(weights, rescore_steps=steps, score='nuclear'))
-      for steps in (0, 4))
-  assert once.edges[0] == anew.edges[0] and len(set(anew.edges)) == 3
-  np.testing.assert_array_equal(once.scores, anew.scores)
+  found = search.search(config_of(weights, rescore_steps=4, count=2))
+  best = np.unravel_index(found.scores.argmax(), found.scores.shape)
+  assert found.edges[0] == best and len(set(found.edges)) == 2
 
 
 @pytest.mark.parametrize('changes, words', [
@@ -126,4 +133,6 @@ def test_tap_maps_end_with_the_last_state():
   assert placement.tap_map(scores, 3) == ((5, 0), (2, 1), (6, 2))
   assert placement.tap_map(scores, 1) == ((6, 2),)
   scores[6, 2] = 9.0
-  assert placement.tap_map(scores, 2) == ((5, 0), (6, 2))
+  assert placement.tap_map(scores, 2, gamma=0.0) == ((5, 0), (6, 2))
+  # One step nearer to what is taken already, (5, 0) falls behind.
+  assert placement.tap_map(scores, 2) == ((1, 0), (6, 2))

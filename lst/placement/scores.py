@@ -207,8 +207,8 @@ SCORES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 
 
 def scored(
-    values: Float[np.ndarray, 'n n d'], name: str, eta: float = 0.01
-) -> Float[np.ndarray, 'n n']:
+    values: Float[np.ndarray, 'n m d'], name: str, eta: float = 0.01
+) -> Float[np.ndarray, 'n m']:
   """The scores of all edges, [source, target], in double precision.
 
   Args:
