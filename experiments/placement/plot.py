@@ -56,7 +56,7 @@ def parallel(tasks) -> Figure:
 
 def matrix(found: dict[str, dict]):
   """(states, accuracies [source, target]) of a grid."""
-  states = sorted({edge_of(name)[0] for name in found})
+  states = sorted({k for name in found for k in edge_of(name)})
   values = np.full((len(states), len(states)), np.nan)
   for name, run in found.items():
     i, j = edge_of(name)
@@ -124,7 +124,8 @@ def scatter(tasks) -> Figure:
         points = [
             (scores[edge_of(n)], r['test']) for n, r in found.items()
             if (edge_of(n)[0] > edge_of(n)[1]) == back]
-        axes.scatter(*zip(*points, strict=True), s=14, label=name)
+        if points:
+          axes.scatter(*zip(*points, strict=True), s=14, label=name)
       axes.legend()
     axes.set(title=task, xlabel='srank of the edge', ylabel='test accuracy, %')
   return figure

@@ -70,7 +70,7 @@ def transfer(task: str) -> list:
 FIGURES = {
     'parallel': lambda task: single(placement.parallel(DEPTH)),
     'grid': lambda task: grid(4),
-    'coarse': lambda task: grid(6),
+    'coarse': lambda task: grid(8),
     'sets': sets,
     'counts': counts,
     'transfer': transfer,
@@ -115,10 +115,10 @@ def main() -> None:
     scores(args.task, args.data)
     return
   path = HERE / f'results_{args.task}.csv'
-  there = done(path)
   task, new = train.Task(args.task, args.data), not path.exists()
   for name, edges in FIGURES[args.figure](args.task)[:args.most]:
-    if (args.task, args.figure, name, str(args.seed)) in there:
+    # Looked at each time: several processes may share a figure.
+    if (args.task, args.figure, name, str(args.seed)) in done(path):
       continue
     result = task.run(edges, args.seed)
     with path.open('a', newline='') as file:
