@@ -97,7 +97,7 @@ def picture(
     staircase: bool = True,
     label: str = 'score',
 ) -> Figure:
-  """The scores of all edges: rows are sources, columns targets.
+  """The scores (n, m) of all edges: rows are sources, columns targets.
 
   The chosen edges are numbered in their order; a staircase stands between
   those that go forward (above) and the recurrent ones.

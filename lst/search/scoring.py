@@ -134,7 +134,7 @@ class Task:
     return placement.spectra(batches)
 
   def scores(self, values: np.ndarray) -> np.ndarray:
-    """The scores that the config asks for."""
+    """The scores (n, n) that the config asks for, of spectra (n, n, d)."""
     config = self._config
     return placement.scored(values, config.search.score, config.search.eta)
 
