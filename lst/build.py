@@ -81,15 +81,17 @@ def beside(built: Built, config) -> Built:
 
 
 def on_stored(built: Built, codebook) -> Built:
-  """A side method whose batches are stored features, not images.
+  """A method with `extract` whose batches are stored features, not images.
 
   Args:
-    built: of a side method.
+    built: of such a method.
     codebook: of the cache.
   """
+  frozen = jax.device_put(codebook, sharding.replicated(built.mesh))
+  if built.method.resume:
+    frozen = frozen, built.weights
   return _with_predict(
-      built, methods.on_stored(built.method, cache.expand),
-      jax.device_put(codebook, sharding.replicated(built.mesh)))
+      built, methods.on_stored(built.method, cache.expand), frozen)
 
 
 def initialiser(built: Built, config) -> Callable:

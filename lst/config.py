@@ -9,6 +9,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from lst import config_placement
+
 # What else is in the folder of a run of several tasks.
 _TAKEN = ('checkpoints', 'tensorboard')
 
@@ -31,6 +33,8 @@ def default() -> ConfigDict:
   config.cache = _cache()
   config.side = _side()
   config.tuning = _tuning()
+  config.placement = config_placement.placement()
+  config.search = config_placement.search()
   config.optimizer = _optimizer()
   config.train = _train()
   config.sweep = _sweep()
@@ -161,6 +165,9 @@ def _side() -> ConfigDict:
       pool='auto',
       # frozen (the checkpoint's final norm on the refined tokens) or none.
       norm='frozen',
+      # State (0 to 2L) that each block of the side network reads, in any order
+      # and the last one at the end; () = that after every block.
+      taps=(),
       # Of LoSA, see `lst.LowRank`; the rank also of LAST.
       rank=8,
       residual='running',

@@ -152,7 +152,7 @@ def _online(config, built: Built) -> tuple[Built, Inputs]:
   ready, reader = _same, built
   shapes = jax.ShapeDtypeStruct((*built.backbone.image_size, 3), 'uint8')
   # Micro-batches are there to never hold the features of a whole batch.
-  if built.method.extract is not None and built.parts == 1:
+  if built.method.readout is not None and built.parts == 1:
     ready, reader, shapes = beside(built)
   return reader, Inputs(
       train, ready, _image_pass(config, built, 'val', ready, reader),

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float
 
-from lst import side, tuning
+from lst import placement, side, tuning
 from lst.backbones.backbone import Backbone, extractor
 from lst.features import Features, Norm
+from lst.product import kept
 
 Params = Any
 
@@ -23,12 +24,15 @@ class Method(NamedTuple):
     extract: of a side method, (frozen, inputs) -> prepared `Features`.
     readout: of a side method, (params, features) -> logits; `predict` is
       `readout` on what `extract` gives.
+    resume: of a method that goes on through the backbone from what `extract`
+      gives, in place of `readout`: (params, frozen, features) -> logits.
   """
 
   init: Callable[[Array, Any, Any], Params]
   predict: Callable[[Params, Any, Any], Float[Array, 'b c']]
   extract: Callable[[Any, Any], Features] | None = None
   readout: Callable[[Params, Features], Float[Array, 'b c']] | None = None
+  resume: Callable[[Params, Any, Features], Float[Array, 'b c']] | None = None
 
 
 def beside(
@@ -62,11 +66,20 @@ def beside(
 def on_stored(
     method: Method, expand: Callable[[Any, Any], Features]
 ) -> Callable[[Params, Any, Any], Array]:
-  """`predict` of a side method for inputs that come from a cache.
+  """`predict` of a method with `extract`, for inputs that come from a cache.
 
   (params, codebook, stored) -> logits: a batch holds what is stored of each
-  image; `expand(stored, codebook)` makes of it what `extract` gave.
+  image; `expand(stored, codebook)` makes of it what `extract` gave. Where the
+  method goes on through the backbone, (codebook, weights) is the second
+  argument.
   """
+  if method.resume:
+    def resume(params, both, stored):
+      codebook, frozen = both
+      return method.resume(params, frozen, expand(stored, codebook))
+
+    return resume
+
   def predict(params, codebook, stored):
     return method.readout(params, expand(stored, codebook))
 
@@ -75,7 +88,64 @@ def on_stored(
 
 def _side(config, backbone: Backbone, classes: int) -> Method:
   network = side.build(config.side, classes, backbone.cls, backbone.prefix)
-  return beside(extractor(backbone), network)
+  return beside(extractor(backbone, _taps(config, backbone)), network)
+
+
+def _taps(config, backbone: Backbone) -> tuple[int, ...] | None:
+  """The states that the blocks of a side network read, or None for its own."""
+  taps, last = config.side.taps, 2 * backbone.depth
+  if not taps:
+    return None
+  for state in taps:
+    if not isinstance(state, int) or not 0 <= state <= last:
+      raise ValueError(
+          f'config.side.taps has {state!r}, no state of this backbone: they '
+          f'run from 0 to {last}')
+  if taps[-1] != last:
+    raise ValueError(
+        f'config.side.taps={taps} has to end with {last}, the last state: all '
+        'that is learned is added to it')
+  return tuple(taps)
+
+
+def adapted(placed: placement.Placed, head: side.SideNetwork) -> Method:
+  """The method that trains adapters on edges, and `head` on the last state."""
+  def prepared(frozen, inputs):
+    # The plain pass by itself, as `beside` has its features.
+    return jax.lax.optimization_barrier(placed.extract(frozen, inputs))
+
+  def init(key, frozen, inputs):
+    key, head_key = jax.random.split(key)
+    features = jax.eval_shape(prepared, frozen, inputs)
+    last = features._replace(taps=features.taps[-1:])
+    return {
+        'adapters': placed.init(key),
+        'head': head.lazy_init(head_key, last)['params']['head']}
+
+  def resume(params, frozen, features):
+    last = kept(placed.resume(params['adapters'], frozen, features))
+    return head.apply(
+        {'params': {'head': params['head']}}, Features((last,), features.norm))
+
+  def predict(params, frozen, inputs):
+    return resume(params, frozen, prepared(frozen, inputs))
+
+  return Method(init, predict, prepared, resume=resume)
+
+
+def _placed(config, backbone: Backbone, classes: int) -> Method:
+  pairs = config.placement.edges or placement.parallel(backbone.depth)
+  adapter = placement.Adapter(config.placement.rank, config.placement.alpha)
+  placed = placement.place(
+      backbone, placement.checked(pairs, backbone.depth), adapter)
+  return adapted(placed, head(config, backbone, classes))
+
+
+def head(config, backbone: Backbone, classes: int) -> side.SideNetwork:
+  """The classifier of `config.side`, on the last state as it is."""
+  options = config.side.copy_and_resolve_references()
+  options.name = 'linear'
+  return side.build(options, classes, backbone.cls, backbone.prefix)
 
 
 def through(
@@ -113,17 +183,16 @@ def through(
 
 
 def _through(config, backbone: Backbone, classes: int, *, name: str) -> Method:
-  options = config.side.copy_and_resolve_references()
-  options.name = 'linear'
-  head = side.build(options, classes, backbone.cls, backbone.prefix)
   tuned = tuning.build(config.tuning, name, backbone)
-  return through(backbone, tuned, head, config.tuning.remat)
+  return through(
+      backbone, tuned, head(config, backbone, classes), config.tuning.remat)
 
 
 METHODS = {
     'side': _side,
     **{name: functools.partial(_through, name=name)
        for name in tuning.TUNINGS},
+    'placed': _placed,
 }
 
 

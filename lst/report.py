@@ -72,7 +72,7 @@ def step_over_forward(config, built, inputs, compiled) -> float | None:
   forward = forward_flops(config, built)
   if not forward:
     return None
-  shapes, beside = inputs.shapes, inputs.online and built.method.extract
+  shapes, beside = inputs.shapes, inputs.online and built.method.readout
   if beside:
     # The backbone and what stands beside it, each by itself.
     built, shapes = inputs_lib.beside(built)[1:]

@@ -11,7 +11,8 @@ from lst import LowRank, SideNetwork, config, side
 SOURCE = '\n'.join(
     path.read_text()
     for path in sorted(pathlib.Path(config.__file__).parent.rglob('*.py'))
-    if path.name not in ('config.py', 'main.py', 'usage.py'))
+    if not path.name.startswith('config') and path.name not in (
+        'main.py', 'usage.py'))
 # What the parts of the config are called where they are read.
 READERS = r'\b(?:config(?:\.\w+)?|c)'
 

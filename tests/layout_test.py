@@ -27,7 +27,8 @@ RUN = ('lst/train.py', '_run')
 ALLOWED = {
     'lst/features.py': (),
     'lst/product.py': (),
-    'lst/config.py': (),
+    'lst/config.py': ('lst.config_placement',),
+    'lst/config_placement.py': (),
     'lst/losses.py': (),
     'lst/metrics.py': (),
     'lst/sharding.py': (),
@@ -35,6 +36,7 @@ ALLOWED = {
     'lst/data/': (),
     'lst/side/': ('lst.features', 'lst.product'),
     'lst/backbones/': ('lst.features', 'lst.product'),
+    'lst/placement/': ('lst.features', 'lst.product', 'lst.backbones'),
     'lst/cache/__main__.py': (
         'lst.cache', 'lst.features', 'lst.config', 'lst.data', 'lst.backbones',
         'lst.method', 'lst.usage'),
@@ -42,7 +44,8 @@ ALLOWED = {
     'lst/tuning/': ('lst.product', 'lst.backbones'),
     'lst/step.py': ('lst.metrics', 'lst.data'),
     'lst/method.py': (
-        'lst.side', 'lst.tuning', 'lst.features', 'lst.backbones'),
+        'lst.side', 'lst.tuning', 'lst.placement', 'lst.features',
+        'lst.product', 'lst.backbones'),
 }
 # Unsafe, or not of this project.
 FORBIDDEN = ('pickle', 'cPickle', 'dill', 'cloudpickle', 'joblib', 'clu',

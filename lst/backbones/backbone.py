@@ -1,7 +1,7 @@
 """A frozen backbone as two things: its weights and a pure function of them."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import flax
@@ -26,7 +26,9 @@ class Backbone(NamedTuple):
     name: of the checkpoint.
     family: the naming scheme the checkpoint came in.
     apply: (frozen, images uint8 or float in [0, 255] (B, H, W, 3), at) -> last
-      state (B, N, D); `at(k, x)` is the hook of `vit.ViT`.
+      state (B, N, D); `at(k, x)` is the hook of `vit.ViT`. That of `build`
+      also takes `start`, a state that the second argument then is, ahead of
+      `at`, and `stop`, a state to end with.
     frozen: the weights. They are an argument of every jitted function, never
       closed over: a closure would hold them twice.
     image_size: (height, width) in pixels.
@@ -86,10 +88,14 @@ def build(config) -> Backbone:
   rows, columns = vit.grid_of(*image_size)
 
   def apply(
-      frozen: dict, images: Num[Array, 'b h w c'], at: At = unchanged
+      frozen: dict, images: Num[Array, 'b h w c'] | Float[Array, 'b n d'],
+      at: At = unchanged, start: int | None = None, stop: int | None = None,
   ) -> Float[Array, 'b n d']:
-    x = (images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
-    return vit.apply({'params': frozen}, x, at)
+    x = images
+    if start is None:
+      x = images.astype(jnp.float32) / 255
+      x = (x - jnp.array(mean)) / jnp.array(std)
+    return vit.apply({'params': frozen}, x, at, start, stop, (rows, columns))
 
   return Backbone(
       checkpoint.name, checkpoint.family, apply,
@@ -119,14 +125,19 @@ def images_at_once(batch: int, tokens: int, width: int) -> int:
   return count if 2 * count >= min(most, batch) else batch
 
 
-def extractor(backbone: Backbone) -> Callable[[dict, Array], Features]:
+def extractor(
+    backbone: Backbone, nodes: Sequence[int] | None = None
+) -> Callable[[dict, Array], Features]:
   """`extract(frozen, images) -> Features`: the state after every block.
 
-  The states are taken with the hook and nothing is differentiated: no
-  gradient can reach the backbone, since its weights are no input of the loss's
-  gradient. On a CPU a few images go through at a time, so that what lies
-  between two products is still in its cache.
+  Or those of the numbers `nodes`; the pass ends with the highest. They are
+  taken with the hook and nothing is differentiated: no gradient can reach the
+  backbone, as its weights are no input of the loss's gradient. On a CPU a few
+  images go through at a time: what lies between two products stays in cache.
   """
+  ends = {} if nodes is None else {'stop': max(nodes)}
+  nodes = range(2, 2 * backbone.depth + 1, 2) if nodes is None else nodes
+
   def states_of(frozen, images):
     states = {}
 
@@ -134,8 +145,8 @@ def extractor(backbone: Backbone) -> Callable[[dict, Array], Features]:
       states[k] = x
       return x
 
-    backbone.apply(frozen, images, at)
-    return tuple(states[2 * block] for block in range(1, backbone.depth + 1))
+    backbone.apply(frozen, images, at, **ends)
+    return tuple(states[k] for k in nodes)
 
   def in_turn(frozen, images):
     count = images_at_once(len(images), backbone.tokens, backbone.width)

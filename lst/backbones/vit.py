@@ -29,6 +29,9 @@ class Block(nn.Module):
   qkv_bias: bool
   layer_scale: bool
   eps: float
+  # Which of the two are run: both, but at the ends of a part of a network.
+  attends: bool = True
+  mixes: bool = True
 
   @nn.compact
   def __call__(
@@ -39,11 +42,15 @@ class Block(nn.Module):
       rotate: Callable[[Array], Array] | None = None,
   ) -> Float[Array, 'b m d']:
     """State 2l to state 2l + 2, `at` called on 2l + 1 and 2l + 2."""
-    h = layers.LayerNorm(self.eps, name='norm1')(x)
-    h = layers.Attention(self.heads, self.qkv_bias, name='attention')(h, rotate)
-    if self.layer_scale:
-      h = layers.LayerScale(name='scale1')(h)
-    x = at(2 * layer + 1, (x + h).astype(x.dtype))
+    if self.attends:
+      h = layers.LayerNorm(self.eps, name='norm1')(x)
+      h = layers.Attention(
+          self.heads, self.qkv_bias, name='attention')(h, rotate)
+      if self.layer_scale:
+        h = layers.LayerScale(name='scale1')(h)
+      x = at(2 * layer + 1, (x + h).astype(x.dtype))
+    if not self.mixes:
+      return x
 
     h = layers.LayerNorm(self.eps, name='norm2')(x)
     h = layers.Mlp(self.hidden, self.activation, self.gated, name='mlp')(h)
@@ -98,28 +105,41 @@ class ViT(nn.Module):
 
   @nn.compact
   def __call__(
-      self, images: Float[Array, 'b h w c'], at: At = unchanged
+      self,
+      images: Float[Array, 'b h w c'] | Float[Array, 'b n d'],
+      at: At = unchanged,
+      start: int | None = None,
+      stop: int | None = None,
+      grid: tuple[int, int] | None = None,
   ) -> Float[Array, 'b n d']:
     """Normalised images to the last state, ahead of the final norm.
 
     Args:
-      images: (B, H, W, 3), sides divisible by `patch`.
+      images: (B, H, W, 3), sides divisible by `patch`; with `start`, that state
+        (B, N, D) as it stands ahead of `at`.
       at: called as `at(k, x)` with x (B, N, D) on state k = 0 (embedding),
         2l + 1 (block l after attention), 2l + 2 (after its MLP); the network
         goes on with what it returns.
+      start: the state to go on from, in place of images.
+      stop: the state to end with, in place of the last.
+      grid: (rows, columns) of patches, of a `start`.
     """
-    x, grid = self.embed(images)
+    x, first = images, start or 0
+    if start is None:
+      x, grid = self.embed(images)
+      if self.pre_norm:
+        x = layers.LayerNorm(self.eps, name='pre_norm')(x)
+    last = 2 * self.depth if stop is None else stop
     rotate = None
     if self.position == 'rotary':
       rotate = positions.rotary(
           grid, self.prefix, self.width // self.heads, self.rope_base)
-    if self.pre_norm:
-      x = layers.LayerNorm(self.eps, name='pre_norm')(x)
-    x = at(0, x)
-    for layer in range(self.depth):
+    x = at(first, x)
+    for layer in range(first // 2, (last + 1) // 2):
       x = Block(
           self.heads, self.hidden, self.activation, self.gated, self.qkv_bias,
-          self.layer_scale, self.eps, name=f'block_{layer}',
+          self.layer_scale, self.eps, attends=first <= 2 * layer,
+          mixes=last >= 2 * layer + 2, name=f'block_{layer}',
       )(x, at, layer, rotate)
     if self.is_initializing():
       layers.LayerNorm(self.eps, name='norm')(x)

@@ -25,6 +25,10 @@ def check(
   first, shapes = next(iter(tasks)), _shapes(backbone)
   for path, task in tasks.items():
     export.check(path, task.about, backbone, weights)
+    if task.about['side'].get('taps'):
+      raise ValueError(
+          f'{path} was trained with config.side.taps: what serves many tasks '
+          'at once reads the state after every block')
     ours, theirs = (_structure(tasks[p].network) for p in (path, first))
     if ours != theirs:
       raise ValueError(

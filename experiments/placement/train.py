@@ -1,0 +1,76 @@
+"""One placement trained and measured, on data that is loaded once."""
+
+import itertools
+import time
+from typing import Any
+
+from lst import build, evaluate, inputs, placement, sharding
+from lst import config as config_lib
+
+# Small images and few steps, so that a run is seconds of two CPU cores.
+EPOCHS = {'digits': 5.0}
+SPLITS = ('train', 'val', 'test')
+FOLDER_SPLITS = {
+    'train': 'train800', 'val': 'val200', 'test': 'test[:500]'}
+DIGITS_SPLITS = {
+    'train': 'train[:500]', 'val': 'train[500:1000]', 'test': 'test[:500]'}
+
+
+def config_of(task: str, data: str):
+  """The config of a task: the digits, or a ready folder below `data`."""
+  config = config_lib.default()
+  splits = DIGITS_SPLITS
+  if task != 'digits':
+    config.data.name, config.data.path, config.data.task = 'vtab', data, task
+    splits = FOLDER_SPLITS
+  for split in SPLITS:
+    config.data[split] = splits[split]
+  config.method = 'placed'
+  config.backbone.image_size = 32
+  config.cache.mode = 'off'
+  config.train.epochs = EPOCHS.get(task, 4.0)
+  config.train.eval_batch_size = 100
+  config.optimizer.lr, config.optimizer.warmup_epochs = 5e-3, 0.5
+  return config
+
+
+class Task:
+  """A task on which placements are trained, one after the other."""
+
+  def __init__(self, task: str, data: str):
+    self.config = config_of(task, data)
+    self.built = build.build(self.config)
+
+  def run(self, edges: tuple, seed: int = 0) -> dict[str, Any]:
+    """Trains adapters on `edges`; no edge is the linear probe."""
+    config = self.config.copy_and_resolve_references()
+    with config.unlocked():
+      config.seed = seed
+      config.placement.edges = tuple(tuple(edge) for edge in edges)
+      if not edges:
+        config.method, config.side.name = 'side', 'linear'
+    started = time.monotonic()
+    built = build.rebuilt(self.built, config)
+    built, batches_of = inputs.open_(config, built)
+    state, batches = built.state, batches_of.train(0)
+    for batch in itertools.islice(batches, built.steps):
+      batch = sharding.put_batch(batch, built.mesh)
+      state, _ = built.train_step(
+          state, built.frozen, batches_of.ready(batch))
+    batches.close()
+    val, test = (
+        evaluate.evaluate(state.params, split).means()['accuracy']
+        for split in (batches_of.val, batches_of.test))
+    depth = built.backbone.depth
+    return {
+        'val_accuracy': val, 'test_accuracy': test,
+        'forwards': round(self.layers().forwards(
+            placement.checked(edges, depth)), 4),
+        'seconds': round(time.monotonic() - started, 2)}
+
+  def layers(self) -> placement.Layers:
+    """The FLOPs of the backbone's parts."""
+    if not hasattr(self, '_layers'):
+      self._layers = placement.layers(
+          self.built.backbone._replace(frozen=self.built.weights))
+    return self._layers

@@ -1,0 +1,48 @@
+"""The options of adapters on edges, and of the search for edges."""
+
+from ml_collections import ConfigDict
+
+
+def placement() -> ConfigDict:
+  """Of the method 'placed'; its head is that of the side."""
+  return ConfigDict(dict(
+      # (source, target) of each adapter, among the states 0 to 2L;
+      # () = one beside each of the 2L layers.
+      edges=(),
+      # Of each adapter: see `lst.placement.Adapter`.
+      rank=8,
+      alpha=1.0,
+  ))
+
+
+def search() -> ConfigDict:
+  """Of `python -m lst.search`, which finds edges for a placement."""
+  return ConfigDict(dict(
+      # edges (for adapters), or taps (of the side network, free of backprop).
+      what='edges',
+      # gga, top, random, first, last, parallel, sequential or given
+      # (the placement's own edges).
+      selection='gga',
+      # Edges to choose, at most.
+      count=12,
+      # srank, stable_rank, entropy_rank, nuclear, frobenius or spectral.
+      score='srank',
+      # Of srank: the part of the sum of singular values that is left out.
+      eta=0.01,
+      # Batches of training examples that are scored, and examples in each.
+      batches=4,
+      batch_size=64,
+      # Passes over the training data that the head (for taps, the side network)
+      # is trained for first.
+      probe_epochs=10.0,
+      # Of gga: an edge chosen k steps away leaves 1 - gamma^k of a score.
+      gamma=0.6,
+      # Of gga: steps that the chosen adapters are trained for ahead of scoring
+      # anew, after each choice; 0 = scores are taken once.
+      rescore_steps=0,
+      # Of gga and top: a score is divided by 1 + cost x the extra forward
+      # passes that its edge would bring.
+      cost=0.0,
+      # Of gga: ends at a score below this part of the first; 0 = at `count`.
+      least=0.0,
+  ))

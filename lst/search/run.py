@@ -1,0 +1,143 @@
+"""A search from its config to its files: probe, score, select, write."""
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+
+from lst import config as config_lib
+from lst import placement
+from lst.build import build
+from lst.placement import selections
+from lst.search import files, scoring, taps
+
+
+class Found(NamedTuple):
+  """What a search found.
+
+  Attributes:
+    edges: in the order they were chosen; of taps, (state, side block), in the
+      order of the blocks.
+    scores: of all edges, [source, target].
+    spectra: the singular values behind them, [source, target, k].
+    costs: of the edges; None for taps, which cost a plain pass.
+    facts: seconds of each part, examples, validation accuracy of what was
+      trained ahead of scoring.
+  """
+
+  edges: tuple[tuple[int, int], ...]
+  scores: np.ndarray
+  spectra: np.ndarray
+  costs: placement.Costs | None
+  facts: dict[str, Any]
+
+
+def run(config, folder: epath.PathLike) -> Found:
+  """Finds edges for the data and backbone of a config.
+
+  Args:
+    config: `lst.config.default()`, changed or not; `config.search` says how.
+    folder: gets edges.json, scores.csv, spectra.npy, scores.png and found.py, a
+      config file that trains what was found.
+
+  Raises:
+    ValueError: a field of the config is wrong, or the states do not fit into
+      memory.
+    lst.data.DataError: the data is missing or malformed.
+  """
+  config_lib.check(config)
+  found = search(config)
+  folder = epath.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  files.write(folder, config, found)
+  files.show(folder, config, found)
+  return found
+
+
+def search(config) -> Found:
+  """`run` without its files."""
+  _check(config)
+  return WHAT[config.search.what](config, _Clock())
+
+
+def _edges(config, clock) -> Found:
+  probe = scoring.probe_config(config)
+  built = build(probe)
+  scoring.check_memory(config, built)
+  clock.lap('build')
+  params, accuracy = scoring.trained(probe, built)
+  clock.lap('probe')
+  task = scoring.Task(config, built, params['head'])
+  values = task.spectra(())
+  clock.lap('score')
+  backbone = built.backbone._replace(frozen=built.weights)
+  asked = selections.Asked(
+      backbone.depth, config.search.count, task.scores(values),
+      config.search.gamma, placement.layers(backbone).forwards,
+      config.search.cost, config.search.least,
+      task.rescore if config.search.rescore_steps else None, config.seed,
+      config.placement.edges)
+  edges = selections.select(config.search.selection, asked)
+  clock.lap('select')
+  costs = placement.costs(backbone, edges, task.adapter)
+  return Found(
+      edges, asked.scores, values, costs, _facts(config, accuracy, clock))
+
+
+def _taps(config, clock) -> Found:
+  built = build(taps.warm_config(config))
+  scoring.check_memory(config, built)
+  clock.lap('build')
+  values, accuracy = taps.spectra(config, built)
+  clock.lap('score')
+  scores = placement.scored(values, config.search.score, config.search.eta)
+  pairs = placement.tap_map(scores, config.search.count, config.search.gamma)
+  return Found(pairs, scores, values, None, _facts(config, accuracy, clock))
+
+
+WHAT = {'edges': _edges, 'taps': _taps}
+
+
+def _facts(config, accuracy, clock) -> dict[str, Any]:
+  return {
+      'examples': config.search.batches * config.search.batch_size,
+      'probe_accuracy': accuracy, 'seconds': clock.laps}
+
+
+class _Clock:
+  """Seconds of each part."""
+
+  def __init__(self):
+    self.laps, self._last = {}, time.monotonic()
+
+  def lap(self, name: str) -> None:
+    now = time.monotonic()
+    self.laps[name], self._last = now - self._last, now
+
+
+def _check(config) -> None:
+  if jax.process_count() > 1:
+    raise ValueError('a search is made by a single process')
+  if config.tasks:
+    raise ValueError(
+        'a search is for one task, of config.data: config.tasks has '
+        f'{", ".join(config.tasks)}')
+  # What would fail after minutes of scoring.
+  for field, known in (
+      ('what', WHAT), ('selection', selections.SELECTIONS),
+      ('score', placement.SCORES)):
+    if config.search[field] not in known:
+      raise ValueError(
+          f'config.search.{field}={config.search[field]!r} is none of '
+          f'{", ".join(known)}')
+  for field in ('count', 'batches', 'batch_size'):
+    if config.search[field] < 1:
+      raise ValueError(
+          f'config.search.{field}={config.search[field]} has to be at least 1')
+  if config.search.probe_epochs <= 0:
+    raise ValueError(
+        f'config.search.probe_epochs={config.search.probe_epochs} has to be '
+        'above 0: under the head that a run starts with, all zeros, every '
+        'gradient is zero')
