@@ -101,6 +101,9 @@ def data() -> ConfigDict:
       # Names of the features of a TFDS dataset.
       image_key='image',
       label_key='label',
+      # tfds: how the label is calculated where it is no feature, a key of
+      # `lst.data.readings.READINGS`; '' = it is label_key.
+      reading='',
       # Splits, sliced and added as in TFDS: 'train[:800]+val'.
       train='train',
       val='',
