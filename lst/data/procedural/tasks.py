@@ -14,7 +14,26 @@ from lst.data.procedural.canvas import (
   place,
 )
 from lst.data.procedural.dice import Dice
+from lst.data.procedural.scenes import (
+  DEPTHS,
+  GRADES,
+  LAND,
+  SPRITE_BINS,
+  aerial,
+  cells,
+  distance,
+  sprite_angle,
+  sprite_x,
+)
 from lst.data.procedural.shapes import BAR, SHAPES, SPRITES, UP, radius_of
+from lst.data.procedural.solids import (
+  AZIMUTHS,
+  ELEVATIONS,
+  azimuth,
+  elevation,
+)
+from lst.data.procedural.strokes import GLYPHS, RHYTHMS, glyph, pulse
+from lst.data.procedural.surfaces import PATTERNS, TEXTURES, pattern, texture
 
 _SIDE = SIZE * SUB
 _DIRECTIONS = ('n', 'ne', 'e', 'se', 's', 'sw', 'w', 'nw')
@@ -163,4 +182,15 @@ TASKS: dict[str, Task] = {
   ),
   'shape': Task(tuple(SHAPES), shape),
   'relation': Task(_DIRECTIONS, relation),
+  'glyph': Task(GLYPHS, glyph),
+  'pulse': Task(RHYTHMS, pulse),
+  'texture': Task(tuple(TEXTURES), texture),
+  'pattern': Task(PATTERNS, pattern),
+  'aerial': Task(LAND, aerial),
+  'cells': Task(tuple(f'grade{k}' for k in range(len(GRADES))), cells),
+  'distance': Task(tuple(f'bin{k}' for k in range(len(DEPTHS) - 1)), distance),
+  'sprite_x': Task(tuple(str(k) for k in range(SPRITE_BINS)), sprite_x),
+  'sprite_angle': Task(tuple(str(k) for k in range(SPRITE_BINS)), sprite_angle),
+  'azimuth': Task(tuple(str(k) for k in range(AZIMUTHS)), azimuth),
+  'elevation': Task(tuple(str(k) for k in range(ELEVATIONS)), elevation),
 }
