@@ -1,4 +1,4 @@
-"""Tasks of things in a place: depth, land from above, cells, single sprites."""
+"""Tasks of things in a place: on a plain, from above, on a slide, alone."""
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from lst.data.procedural.canvas import (
 )
 from lst.data.procedural.dice import Dice
 from lst.data.procedural.shapes import SHAPES, SPRITES, UNIT, radius_of
-from lst.data.procedural.strokes import line
 
 _SIDE = SIZE * SUB
 _BLOCK = (np.array([(-UNIT, -UNIT), (UNIT, -UNIT), (UNIT, UNIT), (-UNIT, UNIT)]
@@ -62,117 +61,65 @@ def _plain(dice: Dice, split: int) -> np.ndarray:
   return image
 
 
-LAND = ('fields', 'orchard', 'houses', 'forest', 'river', 'crossing',
-        'car_park', 'lake')
+LAYOUTS = ('row', 'cross', 'ring', 'grid', 'cluster', 'pair', 'scatter', 'bend')
+_HOUSES = 24
 
 
-def aerial(dice: Dice, label: int) -> np.ndarray:
-  """Land from above, from any side: one of eight uses.
+def settlement(dice: Dice, label: int) -> np.ndarray:
+  """Twenty-four houses among trees from above: one of eight layouts.
 
-  All share the same earths and greens, light and noise.
+  Turned and moved; houses and trees are as many and as large in all of them.
   """
   image = background(dice) // 2 + np.array([
     dice.between(20, 70), dice.between(40, 80), dice.between(10, 50)])
   turn = dice.between(0, 359)
   cos, sin = cosine(turn), sine(turn)
-  middle = _SIDE // 2 + dice.between(-8 * SUB, 8 * SUB)
-
-  def at(x: int, y: int) -> tuple[int, int]:
-    return (middle + (x * cos - y * sin) // COS_UNIT,
-            middle + (x * sin + y * cos) // COS_UNIT)
-
-  def spot(shape, x: int, y: int, radius: int, paint, more: int = 0) -> None:
-    fill(image, place(shape, *at(x, y), radius, turn + more), paint)
-
-  _LAND[LAND[label]](dice, image, at, spot)
-  noise = (dice.bytes(SIZE, SIZE, 3) - 128) * dice.between(8, 24) // 128
-  return np.clip(image + noise, 0, 255).astype(np.uint8)
-
-
-def _earth(dice: Dice) -> np.ndarray:
-  return np.array([
-    dice.between(40, 170), dice.between(60, 170), dice.between(20, 110)])
+  middle = [_SIDE // 2 + dice.between(-4 * SUB, 4 * SUB) for _ in range(2)]
+  roof = colour(dice, image)
+  tree = image.mean((0, 1)).astype(np.int64) // 2
+  for _ in range(dice.between(12, 18)):
+    x, y = (dice.between(0, _SIDE) for _ in range(2))
+    fill(image, place(SHAPES['disc'], x, y, dice.between(24, 44), 0), tree)
+  for number in range(_HOUSES):
+    x, y = (v * SUB + dice.between(-12, 12)
+            for v in _PLACES[LAYOUTS[label]](dice, number))
+    at = (middle[0] + (x * cos - y * sin) // COS_UNIT,
+          middle[1] + (x * sin + y * cos) // COS_UNIT)
+    outline = place(_BLOCK, *at, dice.between(34, 48), dice.between(0, 89))
+    fill(image, outline, roof + dice.between(-15, 15))
+  return np.clip(image, 0, 255).astype(np.uint8)
 
 
-_FAR = 60 * SUB
+def _around(dice: Dice, x: int, y: int, radius: int) -> tuple[int, int]:
+  """A point of a disc, in pixels."""
+  while True:
+    u, v = (dice.between(-radius, radius) for _ in range(2))
+    if u * u + v * v <= radius * radius:
+      return x + u, y + v
 
 
-def _fields(dice, image, at, spot):
-  edge = -_FAR
-  while edge < _FAR:
-    wide = dice.between(10, 22) * SUB
-    line(image, at(-_FAR, edge), at(_FAR, edge), 2 * wide, _earth(dice))
-    edge += wide
+def _ring(dice: Dice, k: int) -> tuple[int, int]:
+  return 19 * cosine(15 * k) // COS_UNIT, 19 * sine(15 * k) // COS_UNIT
 
 
-def _orchard(dice, image, at, spot):
-  apart, paint = dice.between(7, 10) * SUB, _earth(dice) // 2
-  radius = apart * dice.between(28, 38) // 100
-  for x in range(-_FAR, _FAR, apart):
-    for y in range(-_FAR, _FAR, apart):
-      spot(SHAPES['disc'], x, y, radius, paint)
+def _bend(dice: Dice, k: int) -> tuple[int, int]:
+  x = k // 2 * 5 - 27
+  return x, k % 2 * 7 - 3 + x * x // 28 - 10
 
 
-def _houses(dice, image, at, spot):
-  line(image, at(-_FAR, 0), at(_FAR, 0), dice.between(3, 5) * SUB,
-       np.array([dice.between(90, 150)] * 3))
-  step = dice.between(11, 14) * SUB
-  for row in (-2, -1, 1, 2):
-    for x in range(-_FAR, _FAR, step):
-      y = row * 12 * SUB + dice.between(-24, 24)
-      spot(_BLOCK, x + dice.between(-32, 32), y, dice.between(56, 80),
-           _earth(dice) + 50, dice.between(-12, 12))
-
-
-def _forest(dice, image, at, spot):
-  paint = _earth(dice) // 2
-  for _ in range(90):
-    x, y = (dice.between(-_FAR * 3 // 4, _FAR * 3 // 4) for _ in range(2))
-    spot(SHAPES['disc'], x, y, dice.between(36, 68),
-         paint + dice.between(-10, 30))
-
-
-def _river(dice, image, at, spot):
-  wide, bend = dice.between(6, 12) * SUB, dice.between(5, 12) * SUB
-  long, start = dice.between(5, 9), dice.between(0, 359)
-  paint = _earth(dice) * 2 // 3
-  points = [
-    at(k * 4 * SUB, bend * sine(start + long * 4 * k) // COS_UNIT)
-    for k in range(-15, 16)]
-  for one, other in zip(points[:-1], points[1:], strict=True):
-    line(image, one, other, wide, paint)
-    fill(image, place(SHAPES['disc'], *other, wide // 2, 0), paint)
-
-
-def _crossing(dice, image, at, spot):
-  paint = np.array([dice.between(70, 150)] * 3)
-  wide = dice.between(6, 11) * SUB
-  for x, y in ((_FAR, 0), (0, _FAR)):
-    line(image, at(-x, -y), at(x, y), wide, paint)
-    line(image, at(-x, -y), at(x, y), 12, paint + 80)
-
-
-def _car_park(dice, image, at, spot):
-  high = dice.between(10, 13) * SUB
-  ground = np.array([dice.between(70, 140)] * 3)
-  line(image, at(-_FAR, 0), at(_FAR, 0), 2 * _FAR, ground)
-  for y in range(-_FAR, _FAR, high):
-    for x in range(-_FAR, _FAR, 5 * SUB):
-      if dice.between(0, 3):
-        line(image, at(x, y - high // 4), at(x, y + high // 4), 3 * SUB,
-             _earth(dice) + dice.between(-40, 80))
-
-
-def _lake(dice, image, at, spot):
-  paint = _earth(dice) * 2 // 3
-  for _ in range(5):
-    x, y = (dice.between(-8 * SUB, 8 * SUB) for _ in range(2))
-    spot(SHAPES['disc'], x, y, dice.between(9, 14) * SUB, paint)
-
-
-_LAND = dict(zip(LAND, (
-  _fields, _orchard, _houses, _forest, _river, _crossing, _car_park, _lake),
-  strict=True))
+# Of a house, from its number; in pixels from the middle.
+_PLACES = {
+  'row': lambda dice, k: (k // 2 * 5 - 27, k % 2 * 7 - 3),
+  'cross': lambda dice, k: (
+    (k // 4 * 9 - 24, k % 2 * 7 - 3) if k % 4 < 2
+    else (k % 2 * 7 - 3, k // 4 * 9 - 24)),
+  'ring': _ring,
+  'grid': lambda dice, k: (k % 5 * 10 - 20, k // 5 * 10 - 20),
+  'cluster': lambda dice, k: _around(dice, 0, 0, 14),
+  'pair': lambda dice, k: _around(dice, k % 2 * 34 - 17, 0, 9),
+  'scatter': lambda dice, k: _around(dice, 0, 0, 28),
+  'bend': _bend,
+}
 
 # Cells with two nuclei that a slide of each grade has, at least and at most.
 GRADES = ((0, 0), (1, 1), (2, 3), (4, 6), (7, 9))

@@ -1,5 +1,6 @@
 """Lines of a width, and the tasks that are drawn with them."""
 
+import itertools
 import math
 
 import numpy as np
@@ -138,5 +139,5 @@ def _trace(dice: Dice, image: np.ndarray, beats, ink) -> None:
         + dice.between(-8, 8),
       ))
   points.append(((SIZE + 4) * SUB, base + drift))
-  for start, stop in zip(points[:-1], points[1:], strict=True):
+  for start, stop in itertools.pairwise(points):
     line(image, start, stop, width, ink)

@@ -38,7 +38,8 @@ def smooth(dice: Dice, cell: int) -> Grid:
 def _wave(phase: Grid) -> Grid:
   """A parabola's wave of one period: -128 to 128, nearly a sine."""
   x = phase % PERIOD - 128
-  return np.where(x < 0, 1, -1) * (128 - np.abs(np.abs(x) * 4 - 256) ** 2 // 512)
+  arch = 128 - (np.abs(x) * 4 - 256) ** 2 // 512
+  return np.where(x < 0, arch, -arch)
 
 
 def _stripes(dice: Dice, u: Grid, v: Grid) -> Grid:

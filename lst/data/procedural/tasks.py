@@ -17,11 +17,11 @@ from lst.data.procedural.dice import Dice
 from lst.data.procedural.scenes import (
   DEPTHS,
   GRADES,
-  LAND,
+  LAYOUTS,
   SPRITE_BINS,
-  aerial,
   cells,
   distance,
+  settlement,
   sprite_angle,
   sprite_x,
 )
@@ -186,7 +186,7 @@ TASKS: dict[str, Task] = {
   'pulse': Task(RHYTHMS, pulse),
   'texture': Task(tuple(TEXTURES), texture),
   'pattern': Task(PATTERNS, pattern),
-  'aerial': Task(LAND, aerial),
+  'settlement': Task(LAYOUTS, settlement),
   'cells': Task(tuple(f'grade{k}' for k in range(len(GRADES))), cells),
   'distance': Task(tuple(f'bin{k}' for k in range(len(DEPTHS) - 1)), distance),
   'sprite_x': Task(tuple(str(k) for k in range(SPRITE_BINS)), sprite_x),
