@@ -94,7 +94,7 @@ def data() -> ConfigDict:
       # the file.
       path='',
       # tfds: name[/config][:version]; vtab: a folder below path; procedural:
-      # count, orientation, location, shape or relation.
+      # count, location, ..., a key of `lst.data.procedural.TASKS`.
       task='',
       # File of class names, one a line; '' = the source's own.
       classes='',

@@ -136,6 +136,19 @@ def shape(dice: Dice, label: int) -> np.ndarray:
   return image.astype(np.uint8)
 
 
+def clutter(dice: Dice, label: int) -> np.ndarray:
+  """As `shape`, but larger, nearly upright and among fewer bars."""
+  image = background(dice)
+  _scatter(dice, image, dice.between(5, 9))
+  loops = tuple(SHAPES.values())[label]
+  radius = radius_of(loops, dice.between(500, 900))
+  x, y = (dice.between(22 * SUB, 42 * SUB) for _ in range(2))
+  outline = place(loops, x, y, radius, dice.between(-40, 40))
+  fill(image, outline, colour(dice, image))
+  _scatter(dice, image, dice.between(2, 4))
+  return image.astype(np.uint8)
+
+
 def relation(dice: Dice, label: int) -> np.ndarray:
   """Where a star lies from a disc of the same area: a compass point."""
   image = background(dice)
@@ -182,6 +195,7 @@ TASKS: dict[str, Task] = {
   ),
   'shape': Task(tuple(SHAPES), shape),
   'relation': Task(_DIRECTIONS, relation),
+  'clutter': Task(tuple(SHAPES), clutter),
   'glyph': Task(GLYPHS, glyph),
   'pulse': Task(RHYTHMS, pulse),
   'texture': Task(tuple(TEXTURES), texture),
