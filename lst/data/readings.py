@@ -60,7 +60,7 @@ def _clevr_count(record: Record) -> int:
 def _clevr_distance(record: Record) -> int:
   """The depth of the nearest object, in one of six intervals."""
   depths = np.asarray(record['objects']['pixel_coords'])[:, 2]
-  return interval(depths.min(), _CLEVR_BOUNDS)
+  return interval(float(depths.min()), _CLEVR_BOUNDS)
 
 
 def _kitti_distance(record: Record) -> int:
@@ -68,7 +68,8 @@ def _kitti_distance(record: Record) -> int:
   types = np.asarray(record['objects']['type'])
   depths = np.asarray(record['objects']['location']).reshape(-1, 3)[:, 2]
   vehicles = depths[types < _VEHICLES]
-  return interval(vehicles.min(initial=_NO_VEHICLE), _KITTI_BOUNDS)
+  nearest = float(vehicles.min(initial=_NO_VEHICLE))
+  return interval(nearest, _KITTI_BOUNDS)
 
 
 def _sprites(feature: str, values: int) -> Reading:

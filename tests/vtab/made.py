@@ -1,5 +1,6 @@
 """Ready folders and TFDS datasets for the tests: real layouts, tiny images."""
 
+import io
 import pathlib
 
 import numpy as np
@@ -43,21 +44,24 @@ def vtab(path: pathlib.Path) -> None:
     folder(path / row.name, row.classes, row.size)
 
 
-def dataset(root: pathlib.Path, name: str, version: str, splits) -> None:
+def dataset(
+    root: pathlib.Path, name: str, version: str, splits, value=0
+) -> None:
   """A dataset under the real name, with the real features.
 
   Args:
     root: of prepared datasets.
     name: of TFDS, with its config.
     version: that it is to have.
-    splits: {split: [values that differ from made-up ones, of each example]}.
+    splits: {split: [features that are not zero, of each example]}.
+    value: of all pixels.
   """
   features = tfds.builder(name, data_dir=root / 'none').info.features
   base, _, config = name.partition('/')
 
   def examples(values):
-    for k, value in enumerate(values):
-      yield k, _made(features) | value
+    for k, given in enumerate(values):
+      yield k, _made(features, value) | given
 
   with tfds.core.registered.skip_registration():
     class Fake(tfds.core.GeneratorBasedBuilder):
@@ -81,13 +85,23 @@ def dataset(root: pathlib.Path, name: str, version: str, splits) -> None:
       file_format='array_record')
 
 
-def _made(features) -> dict:
+def png(height: int, width: int, channels: int, value: int) -> io.BytesIO:
+  """An encoded image of one value: encoding an array takes TensorFlow."""
+  pixels = np.full((height, width, channels), value, np.uint8)
+  file = io.BytesIO()
+  Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels).save(
+      file, 'PNG')
+  file.seek(0)
+  return file
+
+
+def _made(features, value: int) -> dict:
   """An example with nothing in it."""
   out = {}
   for key, feature in features.items():
     if isinstance(feature, tfds.features.Image):
       height, width, channels = (n or 8 for n in feature.shape)
-      out[key] = np.zeros((height, width, channels), np.uint8)
+      out[key] = png(height, width, channels, value)
     elif isinstance(feature, tfds.features.ClassLabel):
       out[key] = 0
     elif isinstance(feature, tfds.features.Text):

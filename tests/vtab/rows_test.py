@@ -139,8 +139,7 @@ def prepared(tmp_path_factory):
           scene | {'pixel_coords': np.float32([0, 0, z])}
           for z in (9.2, 12, 11, 10)]},
       'dsprites': {
-          'image': np.ones((64, 64, 1), np.uint8), 'label_x_position': 31,
-          'label_orientation': 12},
+          'label_x_position': 31, 'label_orientation': 12},
       'kitti': {'objects': [dict(
           alpha=0.0, bbox=tfds.features.BBox(0.0, 0.0, 1.0, 1.0),
           dimensions=np.zeros(3, np.float32),
@@ -152,7 +151,8 @@ def prepared(tmp_path_factory):
         row.versions for row in tasks.ROWS if row.tfds == name)
     made.dataset(
         root, name, version.replace('*', '0'),
-        {split: [other.get(name, {'label': 1})] * 2 for split in splits})
+        {split: [other.get(name, {'label': 1})] * 2 for split in splits},
+        value=int(name == 'dsprites'))
   return root
 
 
