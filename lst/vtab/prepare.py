@@ -7,10 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from lst import data, workdir
 from lst.data import prepare as fetching
 from lst.data import tfds
@@ -32,7 +28,7 @@ QUIET = 10.0
 def run(
     tasks: tuple[Task, ...], *, read: bool = True, expect: str = '',
     out: str = '') -> int:
-  """Checks every task, gets what can be got, and shows a table.
+  """Checks every task, gets what can be got, and says what there is.
 
   Args:
     tasks: of a suite.
@@ -49,11 +45,14 @@ def run(
   expected = _expected(expect) if expect else {}
   found, reach = {}, Reach()
   for number, task in enumerate(tasks, 1):
-    print(f'[{number}/{len(tasks)}] {task.name}', flush=True)
-    found[task.name] = _one(task, reach, read, expected)
-    for problem in found[task.name].problems:
-      print(f'{task.name}: {problem}', flush=True)
-  _show(tasks, found)
+    one = found[task.name] = _one(task, reach, read, expected)
+    state = 'ready'
+    if one.problems:
+      state = 'wrong' if one.source else 'missing'
+    print(f'[{number}/{len(tasks)}] {task.name}: {state}{_what(one)}',
+          flush=True)
+    for problem in one.problems:
+      print(f'  {task.name}: {problem}', flush=True)
   if out:
     workdir.write_json(out, {k: v._asdict() for k, v in found.items()})
     print(f'in {out}; --expect={out} compares other data with these')
@@ -133,16 +132,12 @@ def _expected(path: str) -> dict[str, Any]:
     ) from error
 
 
-def _show(tasks, found: dict[str, Found]) -> None:
-  table = Table(box=box.SIMPLE, pad_edge=False)
-  for name in ('task', 'data', 'classes', 'images', 'sha256', 'state'):
-    table.add_column(name, overflow='fold', no_wrap=name == 'task')
-  for task in tasks:
-    one = found[task.name]
-    state = 'wrong' if one.source else 'missing'
-    table.add_row(
-        task.name, one.source, str(one.classes or ''),
-        ' / '.join(str(n) for n in one.sizes),
-        ' '.join(d[:8] for d in one.digests),
-        state if one.problems else '; '.join(one.notes) or 'ready')
-  Console().print(table, highlight=False)
+def _what(one: Found) -> str:
+  """What was found, in a line."""
+  if not one.source:
+    return ''
+  sizes = ' / '.join(f'{n:,}' for n in one.sizes)
+  parts = [f': {one.source}, {one.classes} classes, {sizes} images']
+  if one.digests:
+    parts.append('sha256 ' + ' '.join(d[:8] for d in one.digests))
+  return ', '.join([*parts, *one.notes])
