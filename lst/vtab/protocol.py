@@ -74,3 +74,26 @@ def edges(config: ConfigDict, chosen: Mapping[str, Any]) -> list[str]:
         values[0], values[-1]):
       out.append(field)
   return out
+
+
+def as_file(config: ConfigDict, suite: str) -> str:
+  """A config file that gives `config`: every field that is not the default."""
+  default = config_lib.flat(config_lib.default())
+  changed = {
+      name: value for name, value in config_lib.flat(config).items()
+      if value != default[name]}
+  lines = ''.join(f'      {n!r}: {v!r},\n' for n, v in changed.items())
+  return f'''"""The config of a suite: what differs from the defaults.
+
+    python -m lst.vtab run --config=FILE --suite={suite}
+"""
+
+from lst.config import default
+
+
+def get_config():
+  config = default()
+  config.update_from_flattened_dict({{
+{lines}  }})
+  return config
+'''

@@ -82,7 +82,7 @@ def run(folder: str) -> int:
 def _line(at, name: str, task: dict[str, Any], config) -> Line:
   chosen = at / name / 'chosen.json'
   chosen = json.loads(chosen.read_text()) if chosen.exists() else {
-      'fields': {}, 'val_accuracy': None}
+      'fields': {}, 'val_accuracy': None, 'edges': []}
   seeds = tuple(config['sweep.seed']) or (0, 1, 2)
   rows = []
   for seed in seeds:
@@ -108,7 +108,8 @@ def _row(method, name, group, seed, result, chosen) -> dict[str, Any]:
       'val_accuracy': chosen['val_accuracy'],
       'settings': ' '.join(
           f'{name.rpartition(".")[2]}={value:g}'
-          for name, value in chosen['fields'].items()),
+          for name, value in chosen['fields'].items()) + ''.join(
+              f' ({name} at the edge)' for name in chosen['edges']),
       'backbone': result['backbone'], 'normalisation': result['normalisation'],
       'version': result['versions']['lst']}
 
@@ -119,7 +120,7 @@ def _facts(at, suite: str, config, lines: list[Line]) -> dict[str, str]:
       'suite': f'{suite}, {len(lines)} tasks: 800 / 200 to tune, 1,000 to '
                'train, tested once',
       'checkpoint': str(config['backbone.weights']),
-      'method': f'{config["method"]}, config.json in {at}',
+      'method': f'{config["method"]}; all settings are {at}/config.py',
       'tuned': '; '.join(
           f'{name.partition(".")[2]} of {list(values)}'
           for name, values in config.items()

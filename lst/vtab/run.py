@@ -2,6 +2,7 @@
 
 Each run is an ordinary one in a folder of its own: `<task>/tune` and
 `<task>/seed<n>`. What has ended is not run again, what was killed goes on.
+The folder's config.py alone is enough to run all of it anew.
 """
 
 import json
@@ -49,6 +50,8 @@ def run(
     workdir.check_config(folder, config)
     _claim(folder, suite, tasks)
     workdir.claim(folder, config)
+    again = pathlib.Path(folder) / 'config.py'
+    again.write_text(protocol.as_file(config, suite))
     failed, reach = {}, prepare.Reach()
     for number, task in enumerate(tasks, 1):
       head = f'[{number}/{len(tasks)}] {task.name}: '
@@ -94,7 +97,7 @@ def _task(config, task: Task, folder: str, runner: Runner, reach) -> str:
     runner('train', protocol.tested(config, task, chosen['fields'], seed),
            runs[seed])
   accuracy = [_result(runs[s])['test_accuracy'] for s in seeds]
-  edge = protocol.edges(config, chosen['fields'])
+  edge = chosen['edges']
   return ', '.join(
       [f'{name}={value:g}' for name, value in chosen['fields'].items()]
       + ([f'{", ".join(edge)} at the edge of the grid'] if edge else [])
@@ -107,11 +110,11 @@ def _result(folder: str) -> dict[str, Any] | None:
 
 
 def _chosen(config, task: Task, at: str, runner: Runner) -> dict[str, Any]:
-  """{'fields': ..., 'val_accuracy': ...}: what 200 images spoke for."""
+  """{'fields': ..., 'val_accuracy': ..., 'edges': ...}: what 200 images say."""
   path = pathlib.Path(at) / 'chosen.json'
   if path.exists():
     return json.loads(path.read_text())
-  out = {'fields': {}, 'val_accuracy': None}
+  out = {'fields': {}, 'val_accuracy': None, 'edges': []}
   fields = protocol.grid(config)
   if fields:
     tuning = protocol.tuning(config, task)
@@ -119,6 +122,7 @@ def _chosen(config, task: Task, at: str, runner: Runner) -> dict[str, Any]:
     out = {
         'fields': {points.FIELDS[f]: flat[points.FIELDS[f]] for f in fields},
         'val_accuracy': accuracy}
+    out['edges'] = protocol.edges(config, out['fields'])
   os.makedirs(at, exist_ok=True)
   workdir.write_json(path, out)
   return out
@@ -154,6 +158,7 @@ def _one_by_one(tuning, folder: str, runner: Runner):
       except process.RunFailed as error:
         if 'NonFiniteError' not in str(error):
           raise
+        failed.parent.mkdir(parents=True, exist_ok=True)
         failed.write_text(str(error))
     if failed.exists():
       errors.append(f'{name}: {failed.read_text()}')

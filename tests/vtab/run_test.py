@@ -77,6 +77,13 @@ def test_what_was_chosen_was_tested(done):
     assert result['val_accuracy'] is None and result['flops_step'] > 0
 
 
+def test_the_config_that_is_left_is_the_whole_of_it(done):
+  names = {}
+  exec(pathlib.Path(done[0], 'config.py').read_text(), names)
+  assert config_lib.flat(names['get_config']()) == config_lib.flat(done[1])
+  assert names['get_config']().is_locked
+
+
 def test_again_runs_nothing_and_more_tasks_go_on(done, ready):
   folder, tuned = done
   before = written(folder)
@@ -170,7 +177,6 @@ def test_a_task_that_fails_stops_no_other(ready, weights, tmp_path, capsys):
   assert '[2/2] two: test 50.00 50.00 50.00 %' in out
   assert '[1/2] one: failed: no memory' in err
   assert '1 of 2 tasks are not done: one' in err
-  # Means of half the tasks are not given.
   assert report.run(folder) == 1
   text = pathlib.Path(folder, 'table.md').read_text()
   assert '| mean of 2 tasks | not done |' in text and '0 of 3 runs' in text
