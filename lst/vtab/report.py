@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lst import data
+from lst.vtab.protocol import SEEDS
+from lst.vtab.suites import SUITES
 from lst.vtab.task import GROUPS, OTHER
 
 FIELDS = (
@@ -64,8 +66,8 @@ def run(folder: str) -> int:
     raise data.DataError(
         f'{folder} holds no runs of a suite ({error}): `python -m lst.vtab run '
         f'--workdir={folder}` makes them') from error
-  lines = [_line(at, name, task, config) for name, task in
-           about['tasks'].items()]
+  lines = [_line(at, name, group, config)
+           for name, group in _groups(about).items()]
   facts = _facts(at, about['suite'], config, lines)
   means = _means(lines)
   _write_csv(at, lines)
@@ -79,18 +81,31 @@ def run(folder: str) -> int:
   return bool(missing)
 
 
-def _line(at, name: str, task: dict[str, Any], config) -> Line:
+def _groups(about: dict[str, Any]) -> dict[str, str]:
+  """The group of each task; of a whole suite, those never run as well."""
+  out = {}
+  if about['suite'] != 'folder':
+    out = {task.name: task.group for task in SUITES[about['suite']]('')}
+  return out | {
+      name: task['group'] for name, task in about['tasks'].items()}
+
+
+def _seeds(config) -> tuple[int, ...]:
+  return tuple(config['sweep.seed']) or SEEDS
+
+
+def _line(at, name: str, group: str, config) -> Line:
   chosen = at / name / 'chosen.json'
   chosen = json.loads(chosen.read_text()) if chosen.exists() else {
       'fields': {}, 'val_accuracy': None, 'edges': []}
-  seeds = tuple(config['sweep.seed']) or (0, 1, 2)
+  seeds = _seeds(config)
   rows = []
   for seed in seeds:
     path = at / name / f'seed{seed}' / 'result.json'
     if path.exists():
       result = json.loads(path.read_text())
-      rows.append(_row(at.name, name, task['group'], seed, result, chosen))
-  return Line(name, task['group'], rows, len(seeds))
+      rows.append(_row(at.name, name, group, seed, result, chosen))
+  return Line(name, group, rows, len(seeds))
 
 
 def _row(method, name, group, seed, result, chosen) -> dict[str, Any]:
@@ -126,8 +141,7 @@ def _facts(at, suite: str, config, lines: list[Line]) -> dict[str, str]:
           for name, values in config.items()
           if name.startswith('sweep.') and name != 'sweep.seed'
           and isinstance(values, list | tuple) and values) or 'nothing',
-      'seeds': ', '.join(
-          str(s) for s in tuple(config['sweep.seed']) or (0, 1, 2)),
+      'seeds': ', '.join(map(str, _seeds(config))),
   }
   rows = [row for line in lines for row in line.rows]
   if rows:

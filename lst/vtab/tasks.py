@@ -137,7 +137,7 @@ def from_folder(row: Row, folder: str) -> Task:
 
 def vtab(path: str) -> tuple[Task, ...]:
   """All 19, each from its ready folder in `path` if there is one, else TFDS."""
-  out = []
+  out, path = [], os.path.expanduser(path)
   for row in ROWS:
     folders = [os.path.join(path, name) for name in (row.name, *row.also)]
     ready = [x for x in folders if path and is_ready(x)]

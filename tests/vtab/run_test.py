@@ -186,6 +186,18 @@ def test_a_task_that_fails_stops_no_other(ready, weights, tmp_path, capsys):
   assert '37.50' in pathlib.Path(folder, 'table.md').read_text()
 
 
+def test_one_task_of_a_suite_makes_no_mean(weights, tmp_path, capsys):
+  folder = str(tmp_path / 'runs')
+  assert run.run(
+      config(weights), 'bundled', suites.select('bundled', '', ('digits',)),
+      folder, Faked(lambda config: 0.5)) == 0
+  assert report.run(folder) == 1
+  text = pathlib.Path(folder, 'table.md').read_text()
+  assert '| digits | natural | 50.00 ± 0.00 |' in text
+  assert '| mean of 14 tasks | not done |' in text
+  assert 'not done: texture, ' in capsys.readouterr().out
+
+
 def test_data_are_looked_at_ahead_of_a_run(ready, weights, tmp_path, capsys):
   [task] = select(ready, 'one')
   task = task._replace(test=41)
