@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lst.data import prepare
 from lst.data.examples import DataError, Examples, Source
-from lst.data.records import Records, how_to_read
+from lst.data.records import How, Records, how_to_read
 
 
 class Task(NamedTuple):
@@ -46,9 +46,7 @@ def source(
       no such reading.
   """
   parsed = parse(task)
-  root = os.path.expanduser(
-    path or os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
-  )
+  root = root_of(path)
   folder = find(parsed, root) or prepare.prepare(parsed, root)
   _check_format(folder)
   import tensorflow_datasets as tfds
@@ -58,6 +56,22 @@ def source(
     folder, builder.info.features, image_key or 'image', label_key or 'label',
     reading,
   )
+  return Source(
+    f'tfds/{builder.info.full_name}', _splits(builder, folder, how),
+    how.reading.classes,
+  )
+
+
+def root_of(path: str) -> str:
+  """The folder of prepared datasets, where `path` may be ''."""
+  return os.path.expanduser(
+    path or os.environ.get('TFDS_DATA_DIR', '') or '~/tensorflow_datasets'
+  )
+
+
+def _splits(builder, folder: str, how: How) -> dict[str, Examples]:
+  import tensorflow_datasets as tfds
+
   splits: dict[str, Examples] = {}
   for name, info in builder.info.splits.items():
     _check_files(folder, name, info.filepaths)
@@ -67,8 +81,7 @@ def source(
     splits[name] = Records(
       records, builder.info.features, how, info.filepaths
     )
-  name = f'tfds/{builder.info.full_name}'
-  return Source(name, splits, how.reading.classes)
+  return splits
 
 
 def parse(task: str) -> Task:

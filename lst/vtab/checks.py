@@ -68,22 +68,11 @@ def check(
     return Found(problems=(str(error),))
   sizes = tuple(
       s.size for s in (tuned.train, tuned.val, both.train, tuned.test))
-  wanted = (TRAIN, VAL, BOTH, task.test)
-  problems = [
-      f'the split {split!r} has {size:,} images, not {want:,}'
-      for split, size, want in zip(splits, sizes, wanted, strict=True)
-      if want is not None and size != want]
-  notes = _versions(task, tuned.name)
-  classes = len(tuned.classes)
-  if task.classes is not None and classes > task.classes:
-    problems.append(f'there are {classes} classes, not {task.classes}')
-  elif task.classes is not None and classes < task.classes:
-    notes.append(
-        f'{classes} classes are named or seen, of {task.classes}')
+  problems, notes = _counts(task, sizes, len(tuned.classes))
+  notes += _versions(task, tuned.name)
   digests = ()
   if read and not problems:
-    digests, wrong, more = _read(tuned, both, progress)
-    problems += wrong
+    digests, problems, more = _read(tuned, both, progress)
     notes += more
     expected = expected or task.digests
     if not problems and expected and tuple(expected) != digests:
@@ -91,7 +80,24 @@ def check(
           'the images or labels are others: sha256 of the 1,000 and the test '
           f'{digests}, not {tuple(expected)}')
   return Found(
-      tuned.name, sizes, classes, digests, tuple(problems), tuple(notes))
+      tuned.name, sizes, len(tuned.classes), digests, tuple(problems),
+      tuple(notes))
+
+
+def _counts(task: Task, sizes, classes: int) -> tuple[list[str], list[str]]:
+  """What is wrong with the numbers of images and classes; what to know."""
+  wanted = (TRAIN, VAL, BOTH, task.test)
+  problems = [
+      f'the split {split!r} has {size:,} images, not {want:,}'
+      for split, size, want in zip(task.splits, sizes, wanted, strict=True)
+      if want is not None and size != want]
+  notes = []
+  if task.classes is not None and classes > task.classes:
+    problems.append(f'there are {classes} classes, not {task.classes}')
+  elif task.classes is not None and classes < task.classes:
+    notes.append(
+        f'{classes} classes are named or seen, of {task.classes}')
+  return problems, notes
 
 
 def _versions(task: Task, name: str) -> list[str]:

@@ -1,7 +1,6 @@
 """`prepare`: what a suite has, what it misses, and how to get that."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -75,9 +74,7 @@ def missing(task: Task, reach: Callable[[], str]) -> str:
   fields = task.data
   if fields['name'] != 'tfds':
     return ''
-  root = os.path.expanduser(
-      fields['path'] or os.environ.get('TFDS_DATA_DIR', '')
-      or '~/tensorflow_datasets')
+  root = tfds.root_of(fields['path'])
   try:
     there = tfds.find(tfds.parse(fields['task']), root)
   except data.DataError as error:

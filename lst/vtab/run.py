@@ -52,19 +52,25 @@ def run(
     workdir.claim(folder, config)
     again = pathlib.Path(folder) / 'config.py'
     again.write_text(protocol.as_file(config, suite))
-    failed, reach = {}, prepare.Reach()
-    for number, task in enumerate(tasks, 1):
-      head = f'[{number}/{len(tasks)}] {task.name}: '
-      try:
-        print(head + _task(config, task, folder, runner, reach), flush=True)
-      except (data.DataError, process.RunFailed) as error:
-        failed[task.name] = str(error)
-        print(f'{head}failed: {error}', file=sys.stderr, flush=True)
+    failed = _all(config, tasks, folder, runner)
   if failed:
     print(f'{len(failed)} of {len(tasks)} tasks are not done: '
           f'{", ".join(failed)}; the same command goes on with them',
           file=sys.stderr)
   return bool(failed)
+
+
+def _all(config, tasks, folder: str, runner: Runner) -> list[str]:
+  """Runs every task; returns the names of those that were not finished."""
+  failed, reach = [], prepare.Reach()
+  for number, task in enumerate(tasks, 1):
+    head = f'[{number}/{len(tasks)}] {task.name}: '
+    try:
+      print(head + _task(config, task, folder, runner, reach), flush=True)
+    except (data.DataError, process.RunFailed) as error:
+      failed.append(task.name)
+      print(f'{head}failed: {error}', file=sys.stderr, flush=True)
+  return failed
 
 
 def _claim(folder: str, suite: str, tasks: tuple[Task, ...]) -> None:
