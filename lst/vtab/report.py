@@ -142,6 +142,8 @@ def _facts(at, suite: str, config, lines: list[Line]) -> dict[str, str]:
           if name.startswith('sweep.') and name != 'sweep.seed'
           and isinstance(values, list | tuple) and values) or 'nothing',
       'seeds': ', '.join(map(str, _seeds(config))),
+      'features': f'config.cache.mode={config["cache.mode"]}; where they are '
+                  'kept, a step does without the backbone',
   }
   rows = [row for line in lines for row in line.rows]
   if rows:
