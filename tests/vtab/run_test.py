@@ -49,7 +49,7 @@ def written(folder):
 def done(ready, weights, tmp_path_factory):
   """A task that was tuned, trained and tested."""
   folder = str(tmp_path_factory.mktemp('done') / 'losa')
-  tuned = config(weights, lr=(1e-4, 3e-2), seed=(3, 4))
+  tuned = config(weights, lr=(1e-4, 3e-2), seed=(3,))
   assert run.run(
       tuned, 'folder', select(ready, 'one'), folder, process.here) == 0
   return folder, tuned
@@ -67,14 +67,12 @@ def test_what_was_chosen_was_tested(done):
   assert tune['test_examples'] == 0 and tune['config']['data.test'] == ''
   assert tune['config']['data.train'] == 'train800'
   assert all(row['best_step'] == row['last_step'] for row in tune['sweep'])
-  for seed in (3, 4):
-    result = json.loads((folder / f'seed{seed}' / 'result.json').read_text())
-    assert result['config']['data.train'] == 'train800val200'
-    assert result['config']['data.val'] == '' and result['config'][
-        'seed'] == seed
-    assert result['config']['optimizer.lr'] == best['lr']
-    assert result['test_examples'] == 40 and result['train_examples'] == 1000
-    assert result['val_accuracy'] is None and result['flops_step'] > 0
+  result = json.loads((folder / 'seed3' / 'result.json').read_text())
+  assert result['config']['data.train'] == 'train800val200'
+  assert result['config']['data.val'] == '' and result['config']['seed'] == 3
+  assert result['config']['optimizer.lr'] == best['lr']
+  assert result['test_examples'] == 40 and result['train_examples'] == 1000
+  assert result['val_accuracy'] is None and result['flops_step'] > 0
 
 
 def test_the_config_that_is_left_is_the_whole_of_it(done):
@@ -105,17 +103,18 @@ def test_the_report_has_the_cost_beside_each_accuracy(done, capsys):
   folder = pathlib.Path(done[0])
   assert report.run(str(folder)) == 0
   out = capsys.readouterr().out
-  rows = list(csv.DictReader((folder / 'results.csv').open()))
-  assert [row['seed'] for row in rows] == ['3', '4']
+  rows = list(csv.DictReader(
+      (folder / 'results.csv').read_text().splitlines()))
+  assert [row['seed'] for row in rows] == ['3']
   assert tuple(rows[0])[:len(report.FIELDS)] == report.FIELDS
   for row in rows:
     assert row['method'] == 'losa' and row['group'] == 'other'
     assert all(float(row[f]) > 0 for f in (
         'trainable_params', 'step_flops', 'peak_mib', 'step_ms', 'seconds'))
-  mean = sum(100 * float(row['test_accuracy']) for row in rows) / 2
+  mean = 100 * float(rows[0]['test_accuracy'])
   text = (folder / 'table.md').read_text()
   assert f'| mean of 1 tasks | {mean:.2f} |' in text
-  for words in ('tiny', 'mean (0.5, 0.5, 0.5)', 'lr of', 'seeds: 3, 4'):
+  for words in ('tiny', 'mean (0.5, 0.5, 0.5)', 'lr of', 'seeds: 3'):
     assert words.replace('(', '[').replace(')', ']') in text or words in text
   assert f'{mean:.2f}' in out
 
@@ -232,7 +231,9 @@ def get_config():
       sys.executable, '-m', 'lst.vtab', 'run', '--suite=folder',
       f'--path={ready}', '--task=two', f'--config={tmp_path}/tiny_suite.py',
       f'--workdir={tmp_path}/runs']
-  environment = {**os.environ, 'PYTHONPATH': str(runs.ROOT)}
+  environment = {
+      **os.environ, 'PYTHONPATH': str(runs.ROOT),
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
   first = tmp_path / 'runs' / 'two' / 'seed0' / 'result.json'
   process_ = subprocess.Popen(command, env=environment, cwd=runs.ROOT)
   runs.wait_for(first, process_)
