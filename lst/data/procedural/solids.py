@@ -137,7 +137,7 @@ def _hides(box: Box, other: Box, towards: np.ndarray) -> bool:
   before = False
   for k in range(3):
     low, high = (box, other) if towards[k] >= 0 else (other, box)
-    before |= low[k] >= high[k + 3] and towards[k] != 0
+    before |= low[k] >= high[k + 3] and bool(towards[k])
     if high[k] >= low[k + 3]:
       return False
   return before
