@@ -116,7 +116,12 @@ def _light(dice: Dice) -> np.ndarray:
 
 
 def ordered(boxes: tuple[Box, ...], towards: np.ndarray) -> list[Box]:
-  """Boxes that do not meet, the hidden ones ahead of what hides them."""
+  """Boxes that do not meet, the hidden ones ahead of what hides them.
+
+  Args:
+    boxes: of a solid.
+    towards: (3,), as of `View`.
+  """
   left, out = list(boxes), []
   while left:
     for box in left:

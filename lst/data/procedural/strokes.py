@@ -21,7 +21,10 @@ Point = tuple[int, int]
 
 
 def line(image: np.ndarray, start: Point, stop: Point, width: int, paint):
-  """Paints a straight line with square ends; all in 1 / 16 pixel."""
+  """Paints a straight line with square ends onto an image (h, w, 3), in place.
+
+  Places and widths are in 1 / 16 pixel.
+  """
   (x, y), (u, v) = start, stop
   long = max(1, math.isqrt((u - x) ** 2 + (v - y) ** 2))
   along = (u - x) * width // (2 * long), (v - y) * width // (2 * long)
