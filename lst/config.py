@@ -99,13 +99,16 @@ def data() -> ConfigDict:
       # the file.
       path='',
       # tfds: name[/config][:version]; vtab: a folder below path; procedural:
-      # count, orientation, location, shape or relation.
+      # count, location, ..., a key of `lst.data.procedural.TASKS`.
       task='',
       # File of class names, one a line; '' = the source's own.
       classes='',
       # Names of the features of a TFDS dataset.
       image_key='image',
       label_key='label',
+      # tfds: how the label is calculated where it is no feature, a key of
+      # `lst.data.readings.READINGS`; '' = it is label_key.
+      reading='',
       # Splits, sliced and added as in TFDS: 'train[:800]+val'.
       train='train',
       val='',

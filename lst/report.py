@@ -63,45 +63,50 @@ def forward_flops(config, built) -> float | None:
       jax.jit(built.backbone.apply).lower(built.weights, images).compile())
 
 
-def step_over_forward(config, built, inputs, compiled) -> float | None:
-  """FLOPs of a training step over those of the backbone's forward pass.
+def step_flops(
+    config, built, inputs, compiled
+) -> tuple[float | None, float | None]:
+  """FLOPs of a training step, and of the backbone's forward pass, on a batch.
 
   Compilers count the body of a loop once, and a batch goes through in a loop
   where it comes in parts: then the step is counted as one of the whole batch.
   """
   forward = forward_flops(config, built)
   if not forward:
-    return None
+    return None, None
   shapes, beside = inputs.shapes, inputs.online and built.method.readout
   if beside:
     # The backbone and what stands beside it, each by itself.
     built, shapes = inputs_lib.beside(built)[1:]
   elif built.parts == 1:
-    return flops(compiled) / forward
+    return flops(compiled), forward
   whole = functools.partial(
       step.train_step, predict=built.predict, loss=built.loss,
       optimizer=built.optimizer)
   batch = batch_shapes(shapes, config.train.batch_size, built.mesh)
   counted = jax.jit(whole).lower(built.state, built.frozen, batch).compile()
-  return bool(beside) + flops(counted) / forward
+  return bool(beside) * forward + flops(counted), forward
 
 
 def compile_and_show(config, built, inputs, folder, first):
   """Compiles the training step and prints the banner.
 
   Returns:
-    (the compiled step, {'flops_step_over_forward': ratio or None}).
+    (the compiled step, {'flops_step': on one device or None,
+    'flops_step_over_forward': ratio or None}).
   """
   console = Console()
   batch = batch_shapes(inputs.shapes, config.train.batch_size, built.mesh)
   with console.status('compiling'):
     train_step = built.train_step.lower(
         built.state, built.frozen, batch).compile()
-    ratio = step_over_forward(config, built, inputs, train_step)
+    of_step, forward = step_flops(config, built, inputs, train_step)
+    ratio = of_step and of_step / forward
   if jax.process_index() == 0:
     rows = banner(config, built, folder, first, ratio)
     console.print(table('lst', rows), highlight=False)
-  return train_step, {'flops_step_over_forward': ratio}
+  return train_step, {
+      'flops_step': of_step, 'flops_step_over_forward': ratio}
 
 
 def batch_shapes(example, batch_size, mesh) -> data.Batch:

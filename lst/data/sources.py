@@ -9,7 +9,9 @@ from lst.data.splits import nearest, select
 # From the config to what the source offers. Its fields stop here.
 SOURCES: dict[str, Callable[..., Source]] = {
   'digits': lambda c: digits.source(),
-  'tfds': lambda c: tfds.source(c.task, c.path, c.image_key, c.label_key),
+  'tfds': lambda c: tfds.source(
+    c.task, c.path, c.image_key, c.label_key, c.reading
+  ),
   'folder': lambda c: folder.source(c.path, c.classes),
   'vtab': lambda c: vtab.source(c.path, c.task, c.classes),
   'csv': lambda c: csv_file.source(c.path, c.classes),
@@ -22,7 +24,7 @@ def build(config) -> Data:
 
   Args:
     config: `name` (a key of `SOURCES`), `path`, `task`, `classes` (a file of
-      class names), `image_key` and `label_key` (features of a TFDS dataset),
+      class names), `image_key`, `label_key` and `reading` (of a TFDS dataset),
       and the split strings `train`, `val` and `test`; '' means none.
 
   Returns:

@@ -6,9 +6,8 @@ import re
 from typing import NamedTuple
 
 from lst.data import prepare
-from lst.data.examples import DataError, Example, Examples, Source
-from lst.data.fingerprint import stamp_of
-from lst.data.splits import nearest
+from lst.data.examples import DataError, Examples, Source
+from lst.data.records import How, Records, how_to_read
 
 
 class Task(NamedTuple):
@@ -22,44 +21,12 @@ class Task(NamedTuple):
     return '/'.join(part for part in self if part)
 
 
-class _Records:
-  """The records of one split: the encoded image and the label of each."""
-
-  def __init__(self, records, features, keys: tuple[str, str], files):
-    import tensorflow_datasets as tfds
-
-    self._records = records
-    self._keys = keys
-    self._files = files
-    self._classes = features[keys[1]].num_classes
-    # Only these two are parsed: masks and boxes would cost their decoding.
-    self._features = tfds.features.FeaturesDict(
-      {key: features[key] for key in self._keys}
-    )
-    self._decoders = {keys[0]: tfds.decode.SkipDecoding()}
-
-  def __len__(self) -> int:
-    return len(self._records)
-
-  def stamp(self) -> str:
-    """Of the files and the features: reading all records would take long."""
-    return '|'.join((*self._keys, *map(stamp_of, map(str, self._files))))
-
-  def __getitem__(self, index: int) -> Example:
-    record = self._features.deserialize_example_np(
-      self._records[index], decoders=self._decoders
-    )
-    image, label = (record[key] for key in self._keys)
-    if not 0 <= label < self._classes:
-      raise ValueError(
-        f'its label is {label}, not 0 to {self._classes - 1} (TFDS gives -1 '
-        'where a split is not labelled)'
-      )
-    return Example(image, int(label))
-
-
 def source(
-  task: str, path: str = '', image_key: str = '', label_key: str = ''
+  task: str,
+  path: str = '',
+  image_key: str = '',
+  label_key: str = '',
+  reading: str = '',
 ) -> Source:
   """Opens a dataset in array_record files, preparing it where it can be.
 
@@ -70,32 +37,51 @@ def source(
       $TFDS_DATA_DIR, then ~/tensorflow_datasets.
     image_key: the feature that is the image; 'image' by default.
     label_key: the feature that is the class; 'label' by default.
+    reading: a key of `READINGS` in place of `label_key`, where the class
+      is none of the features.
 
   Raises:
     DataError: within 10 seconds, where it is neither prepared nor can be
-      prepared here; or its features are not an image and a class.
+      prepared here; or its features are not an image and a class; or there is
+      no such reading.
   """
   parsed = parse(task)
-  root = os.path.expanduser(
-    path or os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
-  )
+  root = root_of(path)
   folder = find(parsed, root) or prepare.prepare(parsed, root)
   _check_format(folder)
   import tensorflow_datasets as tfds
 
   builder = tfds.builder_from_directory(folder)
-  keys = (image_key or 'image', label_key or 'label')
-  classes = _classes(folder, builder.info.features, *keys)
+  how = how_to_read(
+    folder, builder.info.features, image_key or 'image', label_key or 'label',
+    reading,
+  )
+  return Source(
+    f'tfds/{builder.info.full_name}', _splits(builder, folder, how),
+    how.reading.classes,
+  )
+
+
+def root_of(path: str) -> str:
+  """The folder of prepared datasets, where `path` may be ''."""
+  return os.path.expanduser(
+    path or os.environ.get('TFDS_DATA_DIR', '') or '~/tensorflow_datasets'
+  )
+
+
+def _splits(builder, folder: str, how: How) -> dict[str, Examples]:
+  import tensorflow_datasets as tfds
+
   splits: dict[str, Examples] = {}
   for name, info in builder.info.splits.items():
     _check_files(folder, name, info.filepaths)
     records = builder.as_data_source(
       name, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )
-    splits[name] = _Records(
-      records, builder.info.features, keys, info.filepaths
+    splits[name] = Records(
+      records, builder.info.features, how, info.filepaths
     )
-  return Source(f'tfds/{builder.info.full_name}', splits, classes)
+  return splits
 
 
 def parse(task: str) -> Task:
@@ -186,22 +172,3 @@ def _check_files(folder: str, split: str, files) -> None:
         f'{folder}: the split {split!r} lacks the file {file}. Copy the whole '
         'folder again, or prepare it again.'
       )
-
-
-def _classes(folder, features, image_key: str, label_key: str):
-  """The class names, once both features are what they must be."""
-  import tensorflow_datasets as tfds
-
-  kinds = {image_key: tfds.features.Image, label_key: tfds.features.ClassLabel}
-  for key, kind in kinds.items():
-    if key not in features:
-      raise DataError(
-        f'{folder} has no feature {key!r}, but {", ".join(features)}.'
-        f'{nearest(key, features)} Set data.image_key and data.label_key.'
-      )
-    if not isinstance(features[key], kind):
-      raise DataError(
-        f'{folder}: the feature {key!r} is {features[key]}, not '
-        f'{kind.__name__}. Set data.image_key and data.label_key.'
-      )
-  return tuple(features[label_key].names)

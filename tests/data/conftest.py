@@ -17,6 +17,7 @@ def make_config():
         'classes': '',
         'image_key': 'image',
         'label_key': 'label',
+        'reading': '',
         'train': 'train',
         'val': '',
         'test': 'test',

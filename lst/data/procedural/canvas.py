@@ -14,8 +14,8 @@ from lst.data.procedural.shapes import UNIT, Loops
 SIZE = 64
 SUB = 16
 _POINTS = 4
-_COS_UNIT = 1 << 14
-_COS = [round(_COS_UNIT * math.cos(math.radians(d))) for d in range(360)]
+COS_UNIT = 1 << 14
+_COS = [round(COS_UNIT * math.cos(math.radians(d))) for d in range(360)]
 _CELL = 16
 
 
@@ -53,11 +53,21 @@ def place(loops: Loops, x: int, y: int, radius: int, angle: int) -> Loops:
   """Turns and moves an outline to where it is drawn."""
   cos, sin = _COS[angle % 360], _COS[(angle - 90) % 360]
   turn = np.array([[cos, sin], [-sin, cos]])
-  scale = UNIT * _COS_UNIT
+  scale = UNIT * COS_UNIT
   return tuple(
     (loop @ turn * radius + scale // 2) // scale + np.array([x, y])
     for loop in loops
   )
+
+
+def cosine(degrees: int) -> int:
+  """1 << 14 times the cosine, as an integer."""
+  return _COS[degrees % 360]
+
+
+def sine(degrees: int) -> int:
+  """1 << 14 times the sine, as an integer."""
+  return _COS[(degrees - 90) % 360]
 
 
 def fill(image: np.ndarray, loops: Loops, paint: np.ndarray) -> None:
@@ -67,22 +77,31 @@ def fill(image: np.ndarray, loops: Loops, paint: np.ndarray) -> None:
   high = np.clip(points.max(0) // SUB + 1, 0, SIZE)
   if (low >= high).any():
     return
-  step = SUB // _POINTS
-  xs, ys = (
-    np.arange(a * SUB + step // 2, b * SUB, step)
-    for a, b in zip(low, high, strict=True)
-  )
-  inside = np.zeros((len(ys), len(xs)), bool)
-  for loop in loops:
-    for (x1, y1), (x2, y2) in zip(loop, np.roll(loop, -1, axis=0), strict=True):
-      crosses = (y1 > ys) != (y2 > ys)
-      # x < x1 + (x2 - x1) (y - y1) / (y2 - y1), without the division.
-      rise = y2 - y1
-      run = (xs - x1) * abs(rise)
-      bound = (ys - y1) * (x2 - x1) * (1 if rise > 0 else -1)
-      inside ^= crosses[:, None] & (run[None, :] < bound[:, None])
   width, height = high - low
+  inside = _inside(loops, low, width, height)
   cover = inside.reshape(height, _POINTS, width, _POINTS).sum((1, 3))[..., None]
   part = image[low[1] : high[1], low[0] : high[0]]
   whole = _POINTS * _POINTS
   part[:] = (part * (whole - cover) + paint * cover + whole // 2) // whole
+
+
+def _inside(loops: Loops, low, width, height) -> np.ndarray:
+  """Which of the points of some pixels are inside: (4 height, 4 width)."""
+  step = SUB // _POINTS
+  left, top = low * SUB + step // 2
+  rows, columns = height * _POINTS, width * _POINTS
+  ys = top + step * np.arange(rows)
+  x, y = np.concatenate(loops).T[..., None]
+  after = np.concatenate([np.roll(loop, -1, axis=0) for loop in loops])
+  u, v = after.T[..., None]
+  edge, row = np.nonzero((y > ys) != (v > ys))
+  x, y, u, v = (z[edge, 0] for z in (x, y, u, v))
+  rise = np.abs(v - y)
+  # A point is left of the edge, x' < x + (u - x) (y' - y) / (v - y), up to a
+  # column that a division rounded up gives exactly.
+  bound = (ys[row] - y) * (u - x) * np.where(v > y, 1, -1) + (x - left) * rise
+  first = np.clip(-(-bound // (step * rise)), 0, columns)
+  turns = np.bincount(
+    row * (columns + 1) + first, minlength=rows * (columns + 1))
+  turns = turns.reshape(rows, columns + 1)[:, :columns]
+  return np.cumsum(turns, 1) % 2

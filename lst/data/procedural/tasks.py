@@ -14,7 +14,26 @@ from lst.data.procedural.canvas import (
   place,
 )
 from lst.data.procedural.dice import Dice
+from lst.data.procedural.scenes import (
+  DEPTHS,
+  GRADES,
+  LAYOUTS,
+  SPRITE_BINS,
+  cells,
+  distance,
+  settlement,
+  sprite_angle,
+  sprite_x,
+)
 from lst.data.procedural.shapes import BAR, SHAPES, SPRITES, UP, radius_of
+from lst.data.procedural.solids import (
+  AZIMUTHS,
+  ELEVATIONS,
+  azimuth,
+  elevation,
+)
+from lst.data.procedural.strokes import GLYPHS, RHYTHMS, glyph, pulse
+from lst.data.procedural.surfaces import PATTERNS, TEXTURES, pattern, texture
 
 _SIDE = SIZE * SUB
 _DIRECTIONS = ('n', 'ne', 'e', 'se', 's', 'sw', 'w', 'nw')
@@ -117,6 +136,19 @@ def shape(dice: Dice, label: int) -> np.ndarray:
   return image.astype(np.uint8)
 
 
+def clutter(dice: Dice, label: int) -> np.ndarray:
+  """As `shape`, but larger, nearly upright and among fewer bars."""
+  image = background(dice)
+  _scatter(dice, image, dice.between(5, 9))
+  loops = tuple(SHAPES.values())[label]
+  radius = radius_of(loops, dice.between(500, 900))
+  x, y = (dice.between(22 * SUB, 42 * SUB) for _ in range(2))
+  outline = place(loops, x, y, radius, dice.between(-40, 40))
+  fill(image, outline, colour(dice, image))
+  _scatter(dice, image, dice.between(2, 4))
+  return image.astype(np.uint8)
+
+
 def relation(dice: Dice, label: int) -> np.ndarray:
   """Where a star lies from a disc of the same area: a compass point."""
   image = background(dice)
@@ -163,4 +195,16 @@ TASKS: dict[str, Task] = {
   ),
   'shape': Task(tuple(SHAPES), shape),
   'relation': Task(_DIRECTIONS, relation),
+  'clutter': Task(tuple(SHAPES), clutter),
+  'glyph': Task(GLYPHS, glyph),
+  'pulse': Task(RHYTHMS, pulse),
+  'texture': Task(tuple(TEXTURES), texture),
+  'pattern': Task(PATTERNS, pattern),
+  'settlement': Task(LAYOUTS, settlement),
+  'cells': Task(tuple(f'grade{k}' for k in range(len(GRADES))), cells),
+  'distance': Task(tuple(f'bin{k}' for k in range(len(DEPTHS) - 1)), distance),
+  'sprite_x': Task(tuple(str(k) for k in range(SPRITE_BINS)), sprite_x),
+  'sprite_angle': Task(tuple(str(k) for k in range(SPRITE_BINS)), sprite_angle),
+  'azimuth': Task(tuple(str(k) for k in range(AZIMUTHS)), azimuth),
+  'elevation': Task(tuple(str(k) for k in range(ELEVATIONS)), elevation),
 }
