@@ -32,6 +32,8 @@ def default() -> ConfigDict:
   config.side = _side()
   config.optimizer = _optimizer()
   config.train = _train()
+  config.mesh = _mesh()
+  config.profile = _profile()
   config.sweep = _sweep()
   config.lock()
   config.tasks.unlock()
@@ -205,6 +207,30 @@ def _train() -> ConfigDict:
       checkpoint_steps=0,
       # Steps that each line of the metrics sums over.
       log_steps=50,
+  ))
+
+
+def _mesh() -> ConfigDict:
+  """How a run lies on devices and hosts; it may differ when a run goes on."""
+  return ConfigDict(dict(
+      # Devices that a batch is split over beside `fsdp`; -1 = all there are.
+      data=-1,
+      # Devices, of one host, that the frozen backbone is split over: each
+      # holds a part and gathers one block at a time.
+      fsdp=1,
+      # Weights of fewer elements stay whole on each of them.
+      min_size=2**14,
+      # Seconds to wait at the start until all processes have come, and after
+      # which one that is silent counts as lost, so that the others stop.
+      join_seconds=300,
+      lost_seconds=60,
+  ))
+
+
+def _profile() -> ConfigDict:
+  return ConfigDict(dict(
+      # (first, last) step of a trace for xprof in workdir/profile; () = none.
+      steps=(),
   ))
 
 

@@ -5,15 +5,21 @@ from typing import Any
 
 from etils import epath
 
+from lst import hosts
+
 
 class Writer:
   """Appends to `workdir`/metrics.jsonl and to TensorBoard events.
 
   A run that goes on from `step` first drops what an earlier attempt wrote
-  after it, so the file reads as if nothing had been interrupted.
+  after it, so the file reads as if nothing had been interrupted. In a job of
+  several processes only the first writes.
   """
 
   def __init__(self, workdir: epath.PathLike, step: int):
+    self._file = self._events = None
+    if not hosts.first():
+      return
     from tensorboardX import SummaryWriter  # Slow to import.
     workdir = epath.Path(workdir)
     self._path = workdir / 'metrics.jsonl'
@@ -29,16 +35,30 @@ class Writer:
 
     None stands for a number that is none, which JSON cannot say.
     """
+    if self._file is None:
+      return
     self._file.write(json.dumps({'step': step, **values}) + '\n')
     self._file.flush()
     for name, value in values.items():
       if value is not None:
         self._events.add_scalar(name, value, step)
 
+  def observe(
+      self, step: int, values: dict[str, float], warnings: list[str]
+  ) -> None:
+    """Speed and warnings to TensorBoard alone: no two runs have the same."""
+    if self._events is None:
+      return
+    for name, value in values.items():
+      self._events.add_scalar(f'speed/{name}', value, step)
+    for text in warnings:
+      self._events.add_text('warning', text, step)
+
   def close(self) -> None:
     """Flushes and closes both."""
-    self._file.close()
-    self._events.close()
+    if self._file is not None:
+      self._file.close()
+      self._events.close()
 
 
 def _lines(path) -> list[str]:

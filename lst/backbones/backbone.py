@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from lst.backbones import loading
-from lst.backbones.vit import At, unchanged
+from lst.backbones.vit import At, Gather, unchanged
 from lst.features import Features, Norm
 
 # About half of what the cores of a CPU share; ViT-B is a tenth slower at half
@@ -26,7 +26,8 @@ class Backbone(NamedTuple):
     name: of the checkpoint.
     family: the naming scheme the checkpoint came in.
     apply: (frozen, images uint8 or float in [0, 255] (B, H, W, 3), at) -> last
-      state (B, N, D); `at(k, x)` is the hook of `vit.ViT`.
+      state (B, N, D); `at(k, x)` is the hook of `vit.ViT`, and so is its
+      optional `gather`.
     frozen: the weights. They are an argument of every jitted function, never
       closed over: a closure would hold them twice.
     image_size: (height, width) in pixels.
@@ -86,10 +87,15 @@ def build(config) -> Backbone:
   rows, columns = vit.grid_of(*image_size)
 
   def apply(
-      frozen: dict, images: Num[Array, 'b h w c'], at: At = unchanged
+      frozen: dict, images: Num[Array, 'b h w c'], at: At = unchanged,
+      gather: Gather | None = None,
   ) -> Float[Array, 'b n d']:
     x = (images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
-    return vit.apply({'params': frozen}, x, at)
+    if gather is not None:
+      frozen = {
+          name: tree if name.startswith('block_') else gather(tree, x)
+          for name, tree in frozen.items()}
+    return vit.apply({'params': frozen}, x, at, gather)
 
   return Backbone(
       checkpoint.name, checkpoint.family, apply,

@@ -11,6 +11,9 @@ from lst.backbones import layers, positions
 
 # `at(k, x) -> x` is called on each of the 2L + 1 states; see `ViT`.
 At = Callable[[int, Array], Array]
+# `gather(weights, x) -> weights` is called on those of a block, which are in
+# parts, ahead of their use on `x`.
+Gather = Callable[[dict, Array], dict]
 
 
 def unchanged(k: int, x: Array) -> Array:
@@ -50,6 +53,13 @@ class Block(nn.Module):
     if self.layer_scale:
       h = layers.LayerScale(name='scale2')(h)
     return at(2 * layer + 2, (x + h).astype(x.dtype))
+
+
+def _gathered(block, gather: Gather | None, x: Array):
+  """`block`, its weights made whole as they are used."""
+  if gather is None:
+    return block
+  return nn.map_variables(block, 'params', lambda tree: gather(tree, x))
 
 
 class ViT(nn.Module):
@@ -98,7 +108,8 @@ class ViT(nn.Module):
 
   @nn.compact
   def __call__(
-      self, images: Float[Array, 'b h w c'], at: At = unchanged
+      self, images: Float[Array, 'b h w c'], at: At = unchanged,
+      gather: Gather | None = None,
   ) -> Float[Array, 'b n d']:
     """Normalised images to the last state, ahead of the final norm.
 
@@ -107,6 +118,8 @@ class ViT(nn.Module):
       at: called as `at(k, x)` with x (B, N, D) on state k = 0 (embedding),
         2l + 1 (block l after attention), 2l + 2 (after its MLP); the network
         goes on with what it returns.
+      gather: makes the weights of a block whole, where each device holds a
+        part of them.
     """
     x, grid = self.embed(images)
     rotate = None
@@ -117,7 +130,7 @@ class ViT(nn.Module):
       x = layers.LayerNorm(self.eps, name='pre_norm')(x)
     x = at(0, x)
     for layer in range(self.depth):
-      x = Block(
+      x = _gathered(Block, gather, x)(
           self.heads, self.hidden, self.activation, self.gated, self.qkv_bias,
           self.layer_scale, self.eps, name=f'block_{layer}',
       )(x, at, layer, rotate)

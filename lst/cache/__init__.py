@@ -11,6 +11,7 @@ of it inside the jitted step:
     features = cache.expand(batch.inputs, store.codebook)    # in jit
 """
 
+from lst.cache.alike import Peers
 from lst.cache.disk import Disk
 from lst.cache.errors import CacheError
 from lst.cache.estimate import Choice, Free, Work, choose, free
@@ -32,6 +33,7 @@ __all__ = [
     'Memory',
     'Options',
     'Origin',
+    'Peers',
     'Prepared',
     'Produced',
     'Recipe',

@@ -10,6 +10,8 @@ import numpy as np
 
 from lst.cache import estimate, fill, folders, forms, layout
 from lst.cache import key as keys
+from lst.cache.alike import ALONE, Peers
+from lst.cache.errors import CacheError
 from lst.cache.making import build
 from lst.cache.memory import build_in_memory
 from lst.cache.origins import FIT_ROWS, Options, Origin, key
@@ -19,7 +21,7 @@ from lst.data import Loader, Split, eval_rows, viewed
 
 def recipe(
     origin: Origin, options: Options, split: Split, train: Split,
-    codebook: forms.Codebook | None = None,
+    codebook: forms.Codebook | None = None, peers: Peers = ALONE,
 ) -> Recipe:
   """How the rows of `split` are made.
 
@@ -29,17 +31,24 @@ def recipe(
     split: the examples, without views.
     train: what the codebook is found on.
     codebook: where that is done already.
+    peers: that make the same rows at the same time, each its part of a batch.
   """
   extract = jax.jit(origin.extract)
+
+  def whole(batch):
+    if peers.count > 1:
+      return peers.whole(batch)
+    return extract(origin.frozen, origin.put(batch.inputs)).taps, batch
 
   def produce(rows: np.ndarray, split: Split = split) -> Iterator[Produced]:
     every = viewed(split, options.augment, options.views)
     load = Loader(every, origin.image_size, options.resize)
     batches = eval_rows(
         rows, load, batch_size=options.batch_size, workers=options.workers,
-        prefetch=options.prefetch)
-    for batch in batches:
-      taps = extract(origin.frozen, origin.put(batch.inputs)).taps
+        prefetch=options.prefetch, process_index=peers.index,
+        process_count=peers.count)
+    for own in batches:
+      taps, batch = whole(own)
       yield Produced(taps, batch.label[batch.mask > 0])
 
   def fit() -> forms.Codebook:
@@ -112,6 +121,7 @@ def prepare(
     note: dict[str, Any] | None = None,
     say: Callable[[str], Any] = print,
     progress: fill.Progress | None = None,
+    peers: Peers = ALONE,
 ) -> Prepared:
   """Chooses where to keep the features of a split, and makes what is missing.
 
@@ -122,6 +132,7 @@ def prepare(
     codebook: of the training split, where that is ready.
     note: for `inspect`, such as the name of the data.
     say, progress: as `build` has them.
+    peers: the processes of this run; each calls this at the same time.
 
   Raises:
     CacheError: a mode that does not fit, or as `build` does.
@@ -130,14 +141,21 @@ def prepare(
   if options.mode == 'off':
     return Prepared(None, estimate.Choice('off', 'off, as asked', {}))
   root, name = keys.root_of(options.path), key(origin, options, split, train)
-  work = _work(origin, options, split, train, epochs, root, name)
-  choice = estimate.choose(options.mode, work, estimate.free(root))
+  work = _work(origin, options, split, train, epochs, root, name, peers)
+  # Measured, so it might differ from process to process.
+  choice = estimate.Choice(*peers.agree(
+      lambda: estimate.choose(options.mode, work, estimate.free(root)),
+      CacheError))
   say(f'features of {split.name!r}: {choice.reason}')
   if choice.mode == 'off':
     return Prepared(None, choice)
-  how = recipe(origin, options, split, train, codebook)
   if choice.mode == 'ram':
+    how = recipe(origin, options, split, train, codebook, peers)
     return Prepared(build_in_memory(how, progress), choice)
+  # On disk each process makes the shards that no other has begun.
+  how = recipe(
+      origin, options._replace(batch_size=options.batch_size // peers.count),
+      split, train, codebook)
   note = _note(origin, split, work) | (note or {})
   store = build(root, name, how, note=note, say=say, progress=progress)
   return Prepared(store, choice)
@@ -149,14 +167,15 @@ def _note(origin, split, work) -> dict[str, Any]:
 
 
 def _work(
-    origin, options, split, train, epochs, root, name
+    origin, options, split, train, epochs, root, name, peers
 ) -> estimate.Work:
   folder = keys.folder_of(root, name)
   kept = folders.complete(folder)
   if kept:
     seconds = layout.read_about(folder).note['forward_seconds']
   else:
-    seconds = forward_seconds(origin, options.batch_size)
+    seconds = forward_seconds(
+        origin, options.batch_size // peers.count) / peers.count
   fitted = 0 if options.form == 'exact' else min(
       FIT_ROWS, train.size * options.views)
   return estimate.Work(

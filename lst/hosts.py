@@ -1,0 +1,243 @@
+"""The processes of one job: how they meet, agree and end together.
+
+A job is one process on each host, all started by the same command. Process 0
+speaks for all: it alone holds the workdir, shows and writes.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+# The status of a run that the same command takes up again: it was told to
+# leave its machine, or lost a process. EX_TEMPFAIL of sysexits.h.
+RESTART = 75
+PORT = 8476
+
+
+class HostsError(Exception):
+  """What kept the processes of a job from starting, or going on, together."""
+
+
+class Preempted(Exception):
+  """The run was told to end (SIGTERM) and left a checkpoint."""
+
+
+def asked(
+    env: Mapping[str, str], coordinator: str = '', process: int = -1,
+    processes: str = '',
+) -> dict[str, Any] | None:
+  """What `jax.distributed.initialize` is to be called with.
+
+  Args:
+    env: of the process.
+    coordinator, process, processes: the flags of `python -m lst.main`.
+
+  Returns:
+    Its arguments, {} where JAX finds them by itself (SLURM, a TPU pod), or
+    None of a job of one process.
+
+  Raises:
+    HostsError: something is missing.
+
+  >>> asked({}), asked({'SLURM_NTASKS': '4', 'SLURM_PROCID': '0'})
+  (None, {})
+  >>> asked({}, '10.0.0.1:8476', 1, '2')['num_processes']
+  2
+  """
+  if processes == 'auto':
+    return {}
+  if coordinator or processes or process >= 0:
+    return _explicit(coordinator, process, processes, 'the flags')
+  for find in _ENVIRONMENTS:
+    found = find(env)
+    if found is not None:
+      return found
+  return None
+
+
+def _explicit(coordinator, process, processes, where) -> dict[str, Any] | None:
+  try:
+    index, count = int(process), int(processes)
+  except ValueError:
+    index, count = -1, 0
+  if count == 1:
+    return None
+  if not coordinator or not 0 <= index < count:
+    raise HostsError(
+        f'{where} name coordinator {coordinator!r}, process {process} of '
+        f'{processes!r}: a job of N processes needs HOST:PORT of process 0, '
+        'a process from 0 to N - 1, and N')
+  if ':' not in coordinator:
+    coordinator = f'{coordinator}:{PORT}'
+  return dict(
+      coordinator_address=coordinator, num_processes=count, process_id=index)
+
+
+def _jax(env):
+  """JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID and JAX_NUM_PROCESSES."""
+  if 'JAX_NUM_PROCESSES' not in env:
+    return None
+  return _explicit(
+      env.get('JAX_COORDINATOR_ADDRESS', ''), env.get('JAX_PROCESS_ID', -1),
+      env['JAX_NUM_PROCESSES'], 'JAX_* of the environment')
+
+
+def _slurm(env):
+  """A step of several tasks, as `srun` starts it."""
+  tasks = env.get('SLURM_STEP_NUM_TASKS', env.get('SLURM_NTASKS', '1'))
+  return {} if 'SLURM_PROCID' in env and tasks != '1' else None
+
+
+def _tpu(env):
+  """A TPU slice of several hosts on GKE, or several slices."""
+  hosts = env.get('TPU_WORKER_HOSTNAMES', '')
+  many = ',' in hosts or env.get('MEGASCALE_NUM_SLICES', '1') != '1'
+  return {} if 'TPU_WORKER_ID' in env and many else None
+
+
+def _sky(env):
+  """SkyPilot's nodes."""
+  if env.get('SKYPILOT_NUM_NODES', '1') == '1':
+    return None
+  first = env.get('SKYPILOT_NODE_IPS', '').split('\n')[0].strip()
+  return _explicit(
+      first, env.get('SKYPILOT_NODE_RANK', -1), env['SKYPILOT_NUM_NODES'],
+      'SKYPILOT_* of the environment')
+
+
+_ENVIRONMENTS = (_jax, _slurm, _tpu, _sky)
+
+
+def start(arguments: dict[str, Any] | None, join: int, lost: int) -> None:
+  """Joins the job that `asked` found, ahead of any look at a device.
+
+  Args:
+    arguments: what `asked` returned.
+    join: seconds to wait for all processes.
+    lost: seconds after which a silent process counts as lost.
+
+  Raises:
+    HostsError: the processes did not find each other.
+  """
+  if arguments is None:
+    return
+  try:
+    jax.distributed.initialize(
+        **arguments, initialization_timeout=join,
+        heartbeat_timeout_seconds=lost, shutdown_timeout_seconds=lost)
+  except (RuntimeError, ValueError) as error:
+    raise HostsError(
+        f'the processes of this job did not come together: {error}') from error
+
+
+def first() -> bool:
+  """Whether this process speaks for all."""
+  return jax.process_index() == 0
+
+
+def agreed(of_first: Callable[[], Any], *kinds: type[Exception]) -> Any:
+  """What process 0 gets by `of_first()`, in every process.
+
+  Args:
+    of_first: gives what can be written as JSON.
+    kinds: errors of it that all processes are to raise.
+  """
+  if jax.process_count() == 1:
+    return of_first()
+  told, mine = {}, None
+  if first():
+    try:
+      told = {'value': of_first()}
+    except kinds as error:
+      mine, told = error, {'kind': kinds.index(_kind(error, kinds)),
+                           'error': str(error)}
+  told = json.loads(_broadcast(json.dumps(told)))
+  if mine is not None:
+    raise mine
+  if 'kind' in told:
+    raise kinds[told['kind']](told['error'])
+  return told['value']
+
+
+def _kind(error, kinds):
+  return next(kind for kind in kinds if isinstance(error, kind))
+
+
+def _broadcast(text: str) -> str:
+  content = np.frombuffer(text.encode(), np.uint8)
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+  padded = np.zeros(size, np.uint8)
+  if first():
+    padded[:] = content
+  return bytes(np.asarray(
+      multihost_utils.broadcast_one_to_all(padded))).decode()
+
+
+class Notice:
+  """SIGTERM, which asks a run to leave its machine.
+
+  In a job of several processes one of them is enough: JAX's coordination
+  service lets all stop at the same step.
+  """
+
+  def __init__(self):
+    self._came, self._before = threading.Event(), None
+    alone = jax.process_count() == 1
+    if alone and threading.current_thread() is threading.main_thread():
+      self._before = signal.signal(
+          signal.SIGTERM, lambda *_: self._came.set())
+
+  def close(self) -> None:
+    """Leaves SIGTERM as it was before."""
+    if self._before is not None:
+      signal.signal(signal.SIGTERM, self._before)
+
+  def at(self, step: int) -> bool:
+    """Whether to stop after `step`; to be asked once a step."""
+    if jax.process_count() == 1:
+      return self._came.is_set()
+    return multihost_utils.reached_preemption_sync_point(step)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+  """Ends a process of several at once when something fails in it.
+
+  The way out of Python would wait for the others, which wait for this one.
+
+  Raises:
+    HostsError: a collective failed, since another process ended.
+  """
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if jax.process_count() == 1:
+      raise
+    raise HostsError(
+        'a process of this job has stopped, and so does process '
+        f'{jax.process_index()}: start all again, the same command goes on '
+        f'from the last checkpoint ({str(error).splitlines()[0][:200]})'
+    ) from error
+
+
+def lost() -> bool:
+  """Whether what is being raised says that other processes have ended."""
+  return jax.process_count() > 1 and isinstance(
+      sys.exception(), jax.errors.JaxRuntimeError)
+
+
+def leave(status: int) -> None:
+  """Ends this process without waiting for others, if the job has any."""
+  if status and jax.distributed.is_initialized():
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
