@@ -107,6 +107,8 @@ def data() -> ConfigDict:
       train='train',
       val='',
       test='test',
+      # Whether train may share examples with val or test.
+      allow_overlap=False,
       # Of the order of the training examples; -1 = config.seed.
       seed=-1,
       # bilinear or bicubic (antialiased), bilinear_tf (TensorFlow's default).

@@ -13,6 +13,8 @@ from lst import hosts
 
 # The share of the time from which on a part of a step is what holds it up.
 MUCH = 0.3
+# Seconds of steps, and of compiling, that are too few to warn of.
+SOON = 10.0
 ADVICE = {
     'input': (
         'input-bound: {:.0%} of the time goes to waiting for batches. Raise '
@@ -83,7 +85,7 @@ class Meter:
     if memory is not None:
       values['device_memory_gib'] = memory / 2**30
     self._begin()
-    return values, self._warnings(values)
+    return values, self._warnings(values, sum(self._all))
 
   def total(self) -> dict[str, float]:
     """Step times over the whole run."""
@@ -104,7 +106,7 @@ class Meter:
     shares['host'] = max(0.0, 1.0 - sum(shares.values()))
     return {f'{k}_share': v for k, v in shares.items()}
 
-  def _warnings(self, values) -> list[str]:
+  def _warnings(self, values, timed: float) -> list[str]:
     left = self._steps * values['step_ms_p50'] / 1e3
     shares = {
         'input': values['input_share'],
@@ -112,8 +114,10 @@ class Meter:
         'host': values['host_share'] if values['device_share'] < 0.1 else 0.0,
         'compile': self._compiling / max(self._compiling + left, 1e-9)}
     found = []
+    enough = dict.fromkeys(('input', 'host'), timed > SOON)
+    enough['compile'] = self._compiling > SOON
     for name, share in shares.items():
-      if share > MUCH and name not in self._said:
+      if enough[name] and share > MUCH and name not in self._said:
         self._said.add(name)
         found.append(ADVICE[name].format(share))
     return found

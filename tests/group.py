@@ -12,6 +12,8 @@ import jax
 from tests import runs
 
 DEVICES = 8
+# Seconds after which the others of a job count a silent process as lost.
+LOST = 15
 # Name -> what the run of this name changes in `runs.config`.
 CASES = {
     'off': {'cache.mode': 'off'},
@@ -24,8 +26,9 @@ CASES = {
 
 
 def config(weights: str, name: str, cache: pathlib.Path):
-  """Six steps on 60 images, with validation and test padded."""
-  out = runs.config(weights, epochs=1.6, log_steps=1, checkpoint_steps=3)
+  """Twelve steps on 60 images, with validation and test padded."""
+  out = runs.config(
+      weights, epochs=3.2, eval_epochs=1.6, log_steps=1, checkpoint_steps=4)
   out.cache.path, out.optimizer.lr = str(cache), 1e-2
   out.update_from_flattened_dict(CASES[name])
   if name == 'tasks':
@@ -36,6 +39,19 @@ def config(weights: str, name: str, cache: pathlib.Path):
       out.tasks[task].train = train
     out.data.update(config_lib.data())
   return out
+
+
+def config_file(path: pathlib.Path, weights: str) -> pathlib.Path:
+  """A config file of the run 'off' that stops where STOP says."""
+  path.write_text(f'''"""Made by a test."""
+{runs.STOPS}
+def get_config():
+  from tests import group
+  out = group.config({weights!r}, 'off', '')
+  out.mesh.lost_seconds = {LOST}
+  return out
+''')
+  return path
 
 
 def run(weights: str, name: str, folder: pathlib.Path, cache: pathlib.Path):
@@ -63,13 +79,20 @@ def environment(index: int, count: int, port: int) -> dict[str, str]:
       'XLA_FLAGS': '--xla_cpu_multi_thread_eigen=false'}
 
 
-def start(count: int, module: str, *arguments, **more) -> list:
-  """`python -m module arguments` as so many processes of one job."""
+def start(count: int, module: str, *arguments, last=None) -> list:
+  """`python -m module arguments` as so many processes of one job.
+
+  Args:
+    count: of processes.
+    module, arguments: of each.
+    last: what the environment of the last one has beside that of the others.
+  """
   at = port()
   return [
       subprocess.Popen(
           [sys.executable, '-m', module, *map(str, arguments)], cwd=runs.ROOT,
-          env=environment(index, count, at) | more, text=True,
+          env=environment(index, count, at) | (
+              last or {} if index == count - 1 else {}), text=True,
           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
       for index in range(count)]
 

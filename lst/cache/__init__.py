@@ -20,6 +20,7 @@ from lst.cache.key import Key, digest_of, folder_of, root_of
 from lst.cache.making import build
 from lst.cache.memory import Memory, build_in_memory
 from lst.cache.origins import Options, Origin, options, origin
+from lst.cache.origins import key as key_of
 from lst.cache.preparing import Prepared, prepare
 from lst.cache.rows import Produced, Recipe, Store
 
@@ -48,6 +49,7 @@ __all__ = [
     'fit',
     'folder_of',
     'free',
+    'key_of',
     'options',
     'origin',
     'prepare',

@@ -20,6 +20,7 @@ def make_config():
         'train': 'train',
         'val': '',
         'test': 'test',
+        'allow_overlap': False,
       }
     )
     config.lock()
