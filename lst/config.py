@@ -33,7 +33,8 @@ def default() -> ConfigDict:
   config.optimizer = _optimizer()
   config.train = _train()
   config.mesh = _mesh()
-  config.profile = _profile()
+  # (first, last) step of a trace for xprof in workdir/profile.
+  config.profile = ConfigDict({'steps': ()})
   config.sweep = _sweep()
   config.lock()
   config.tasks.unlock()
@@ -213,26 +214,16 @@ def _train() -> ConfigDict:
 
 
 def _mesh() -> ConfigDict:
-  """How a run lies on devices and hosts; it may differ when a run goes on."""
   return ConfigDict(dict(
-      # Devices that a batch is split over beside `fsdp`; -1 = all there are.
+      # Devices that a batch is split over beside `fsdp`; -1 = all.
       data=-1,
-      # Devices, of one host, that the frozen backbone is split over: each
-      # holds a part and gathers one block at a time.
+      # Devices of a host that share the backbone, a block gathered at a time,
+      # but for weights of fewer than `min_size` elements.
       fsdp=1,
-      # Weights of fewer elements stay whole on each of them.
       min_size=2**14,
-      # Seconds to wait at the start until all processes have come, and after
-      # which one that is silent counts as lost, so that the others stop.
+      # Seconds to wait for all processes, and until a silent one is lost.
       join_seconds=300,
       lost_seconds=60,
-  ))
-
-
-def _profile() -> ConfigDict:
-  return ConfigDict(dict(
-      # (first, last) step of a trace for xprof in workdir/profile; () = none.
-      steps=(),
   ))
 
 

@@ -117,13 +117,12 @@ def _sky(env):
 _ENVIRONMENTS = (_jax, _slurm, _tpu, _sky)
 
 
-def start(arguments: dict[str, Any] | None, join: int, lost: int) -> None:
+def start(arguments: dict[str, Any] | None, config) -> None:
   """Joins the job that `asked` found, ahead of any look at a device.
 
   Args:
     arguments: what `asked` returned.
-    join: seconds to wait for all processes.
-    lost: seconds after which a silent process counts as lost.
+    config: `lst.config.default().mesh`.
 
   Raises:
     HostsError: the processes did not find each other.
@@ -132,8 +131,9 @@ def start(arguments: dict[str, Any] | None, join: int, lost: int) -> None:
     return
   try:
     jax.distributed.initialize(
-        **arguments, initialization_timeout=join,
-        heartbeat_timeout_seconds=lost, shutdown_timeout_seconds=lost)
+        **arguments, initialization_timeout=config.join_seconds,
+        heartbeat_timeout_seconds=config.lost_seconds,
+        shutdown_timeout_seconds=config.lost_seconds)
   except (RuntimeError, ValueError) as error:
     raise HostsError(
         f'the processes of this job did not come together: {error}') from error

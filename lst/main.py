@@ -72,11 +72,11 @@ def _main(argv: list[str]) -> int:
     path = config_flags.get_config_filename(flags.FLAGS['config'])
     folder = f'runs/{pathlib.Path(path).stem}'
   try:
-    mesh = _CONFIG.value.mesh
+    config = _CONFIG.value
     hosts.start(
         hosts.asked(
             os.environ, _COORDINATOR.value, _PROCESS.value, _PROCESSES.value),
-        mesh.join_seconds, mesh.lost_seconds)
+        config.mesh)
     asked = (part.run for part in (tasks, sweep) if part.asked(_CONFIG.value))
     with hosts.together():
       next(asked, train.run)(_CONFIG.value, folder)

@@ -100,7 +100,7 @@ def start(count: int, module: str, *arguments, last=None) -> list:
 def main(weights: str, folder: str, cache: str, *names: str) -> None:
   """One process: the runs of these names, one after the other."""
   from lst import hosts
-  hosts.start(hosts.asked(os.environ), 60, 30)
+  hosts.start(hosts.asked(os.environ), config(weights, 'off', '').mesh)
   assert jax.device_count() == DEVICES
   with hosts.together():
     for name in names:

@@ -38,9 +38,7 @@ def vit_b(depth: int) -> backbones.Backbone:
 
   def apply(frozen, images, at, gather=None):
     x = images.astype(jnp.float32) / 127.5 - 1
-    if gather is not None:
-      frozen = {k: v if k.startswith('block_') else gather(v, x)
-                for k, v in frozen.items()}
+    frozen = backbones.whole_ends(frozen, x, gather)
     return vit.apply({'params': frozen}, x, at, gather)
 
   image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)

@@ -91,17 +91,22 @@ def build(config) -> Backbone:
       gather: Gather | None = None,
   ) -> Float[Array, 'b n d']:
     x = (images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
-    if gather is not None:
-      frozen = {
-          name: tree if name.startswith('block_') else gather(tree, x)
-          for name, tree in frozen.items()}
-    return vit.apply({'params': frozen}, x, at, gather)
+    return vit.apply({'params': whole_ends(frozen, x, gather)}, x, at, gather)
 
   return Backbone(
       checkpoint.name, checkpoint.family, apply,
       _cast(checkpoint.params, vit.dtype), image_size,
       rows * columns + vit.prefix, vit.width, vit.depth, vit.prefix,
       checkpoint.cls, vit.eps, mean, std, config.dtype)
+
+
+def whole_ends(frozen: dict, x: Array, gather: Gather | None) -> dict:
+  """The weights, those of no block made whole by `gather` if it is there."""
+  if gather is None:
+    return frozen
+  return {
+      name: tree if name.startswith('block_') else gather(tree, x)
+      for name, tree in frozen.items()}
 
 
 def _cast(params: dict, dtype) -> dict:

@@ -94,7 +94,7 @@ def held(folder: pathlib.Path, lease: float = LEASE) -> dict[int, str]:
 
 
 def _beside(folder: pathlib.Path) -> pathlib.Path:
-  return folder.parent / '.claims' / folder.name
+  return folder.parent / '.locks' / f'{folder.name}.claims'
 
 
 def _living(path: pathlib.Path, lease: float) -> str:

@@ -47,11 +47,9 @@ def build(
 ) -> Disk:
   """Opens the cache of a key, after computing whatever is missing of it.
 
-  Stopped in whatever way, the same call goes on with the shards that are not
-  there yet; a damaged or missing shard is computed anew, no other. Processes
-  that build the same, on any machines, share the shards: each takes some that
-  are neither there nor being made, also those that one left which has ended,
-  and returns when all are there.
+  Stopped in whatever way, the same call computes the shards that are missing or
+  damaged, no other. Processes that build the same, on any machines, share them:
+  each takes some that no other is at, and returns when all are there.
 
   Args:
     root: the folder of all caches.
@@ -62,16 +60,14 @@ def build(
     checksums: whether to read everything that is there, or to trust files of
       the right size until their rows are first read.
     unit_rows: about how many rows a process takes at a time.
-    say: told what is waited for or computed anew.
-    progress: called with (rows done, rows to do).
+    say, progress: told what is waited for; called with (rows done, rows to do).
 
   Raises:
     CacheError: the rows are not what was announced, or the disk is full.
   """
   folder = keys.folder_of(root, key)
   with folders.locked(folder, say):
-    about, codebook = _begin(
-        folder, key, recipe, note or {}, shard_bytes, say)
+    about, codebook = _begin(folder, key, recipe, note or {}, shard_bytes, say)
     missing = _missing(folder, about.layout, checksums, say)
   if missing:
     work = _Work(folder, about.layout, recipe, codebook, progress, say)

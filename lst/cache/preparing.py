@@ -33,12 +33,7 @@ def recipe(
     codebook: where that is done already.
     peers: that make the same rows at the same time, each its part of a batch.
   """
-  extract = jax.jit(origin.extract)
-
-  def whole(batch):
-    if peers.count > 1:
-      return peers.whole(batch)
-    return extract(origin.frozen, origin.put(batch.inputs)).taps, batch
+  whole = peers.whole or _alone(origin)
 
   def produce(rows: np.ndarray, split: Split = split) -> Iterator[Produced]:
     every = viewed(split, options.augment, options.views)
@@ -64,6 +59,16 @@ def recipe(
 
   return Recipe(
       origin.like.taps, split.size * options.views, produce, fit)
+
+
+def _alone(origin: Origin) -> Callable[[Any], tuple[Any, Any]]:
+  """(batch of images) -> (its taps, the batch), on this host's devices."""
+  extract = jax.jit(origin.extract)
+
+  def whole(batch):
+    return extract(origin.frozen, origin.put(batch.inputs)).taps, batch
+
+  return whole
 
 
 def _norm(origin: Origin):
@@ -130,35 +135,39 @@ def prepare(
     split, train: whose features they are; what a codebook is found on.
     epochs: how often every example is going to be read.
     codebook: of the training split, where that is ready.
-    note: for `inspect`, such as the name of the data.
-    say, progress: as `build` has them.
+    note, say, progress: as `build` has them.
     peers: the processes of this run; each calls this at the same time.
 
   Raises:
-    CacheError: a mode that does not fit, or as `build` does.
-    lst.data.DataError: an image cannot be read, or a view is not there.
+    CacheError, lst.data.DataError: a mode does not fit; as `build` does.
   """
   if options.mode == 'off':
     return Prepared(None, estimate.Choice('off', 'off, as asked', {}))
   root, name = keys.root_of(options.path), key(origin, options, split, train)
   work = _work(origin, options, split, train, epochs, root, name, peers)
-  # Measured, so it might differ from process to process.
-  choice = estimate.Choice(*peers.agree(
-      lambda: estimate.choose(options.mode, work, estimate.free(root)),
-      CacheError))
+  choice = _choice(options, work, root, peers)
   say(f'features of {split.name!r}: {choice.reason}')
   if choice.mode == 'off':
     return Prepared(None, choice)
   if choice.mode == 'ram':
     how = recipe(origin, options, split, train, codebook, peers)
     return Prepared(build_in_memory(how, progress), choice)
-  # On disk each process makes the shards that no other has begun.
-  how = recipe(
-      origin, options._replace(batch_size=options.batch_size // peers.count),
-      split, train, codebook)
-  note = _note(origin, split, work) | (note or {})
-  store = build(root, name, how, note=note, say=say, progress=progress)
-  return Prepared(store, choice)
+  how = recipe(origin, _share(options, peers), split, train, codebook)
+  return Prepared(build(
+      root, name, how, note=_note(origin, split, work) | (note or {}), say=say,
+      progress=progress), choice)
+
+
+def _choice(options, work, root, peers: Peers) -> estimate.Choice:
+  """That of the first process: it rests on times, which differ."""
+  return estimate.Choice(*peers.agree(
+      lambda: estimate.choose(options.mode, work, estimate.free(root)),
+      CacheError))
+
+
+def _share(options: Options, peers: Peers) -> Options:
+  """On disk each process makes shards, in batches of its share."""
+  return options._replace(batch_size=options.batch_size // peers.count)
 
 
 def _note(origin, split, work) -> dict[str, Any]:
@@ -174,8 +183,8 @@ def _work(
   if kept:
     seconds = layout.read_about(folder).note['forward_seconds']
   else:
-    seconds = forward_seconds(
-        origin, options.batch_size // peers.count) / peers.count
+    share = _share(options, peers).batch_size
+    seconds = forward_seconds(origin, share) / peers.count
   fitted = 0 if options.form == 'exact' else min(
       FIT_ROWS, train.size * options.views)
   return estimate.Work(

@@ -113,7 +113,7 @@ def test_a_lease_ends_with_its_process_or_its_time(tmp_path):
     assert other.take([0, 1, 2], 9) == [2]
     assert sorted(claims.held(folder)) == [0, 1, 2]
     # Held by another machine, whose processes nobody here knows.
-    path = tmp_path / '.claims' / 'cache' / '0'
+    path = tmp_path / '.locks' / 'cache.claims' / '0'
     path.write_text(json.dumps({'host': 'elsewhere', 'pid': 1}))
     assert claims.held(folder)[0] == 'elsewhere, process 1'
     assert other.take([0], 1) == []
@@ -121,7 +121,7 @@ def test_a_lease_ends_with_its_process_or_its_time(tmp_path):
     assert other.take([0], 1) == [0]
     # Of this machine, but gone.
     gone = {'host': socket.gethostname(), 'pid': 2**22 + 1}
-    (tmp_path / '.claims' / 'cache' / '1').write_text(json.dumps(gone))
+    (tmp_path / '.locks' / 'cache.claims' / '1').write_text(json.dumps(gone))
     assert other.take([1], 1) == [1]
     # A lease that is touched outlives its time.
     time.sleep(0.5)
