@@ -131,12 +131,11 @@ def prepare(
   """Chooses where to keep the features of a split, and makes what is missing.
 
   Args:
-    origin, options: of the features, and how to keep them.
-    split, train: whose features they are; what a codebook is found on.
+    origin, options, split, train: as `recipe` has them.
     epochs: how often every example is going to be read.
-    codebook: of the training split, where that is ready.
+    codebook: of the training split, if it is ready.
     note, say, progress: as `build` has them.
-    peers: the processes of this run; each calls this at the same time.
+    peers: the processes that call this at the same time.
 
   Raises:
     CacheError, lst.data.DataError: a mode does not fit; as `build` does.
@@ -153,9 +152,9 @@ def prepare(
     how = recipe(origin, options, split, train, codebook, peers)
     return Prepared(build_in_memory(how, progress), choice)
   how = recipe(origin, _share(options, peers), split, train, codebook)
-  return Prepared(build(
-      root, name, how, note=_note(origin, split, work) | (note or {}), say=say,
-      progress=progress), choice)
+  note = _note(origin, split, work) | (note or {})
+  return Prepared(
+      build(root, name, how, note=note, say=say, progress=progress), choice)
 
 
 def _choice(options, work, root, peers: Peers) -> estimate.Choice:
