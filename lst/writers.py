@@ -1,6 +1,7 @@
 """Metrics to files: one JSON object a line, and TensorBoard events."""
 
 import json
+import os
 from typing import Any
 
 from etils import epath
@@ -26,7 +27,10 @@ class Writer:
     kept = [
         line for line in _lines(self._path) if json.loads(line)['step'] <= step]
     self._path.write_text(''.join(line + '\n' for line in kept))
-    self._file = self._path.open('a')
+    # Nothing can be added to a file in a bucket: it is written anew.
+    self._bucket = '://' in os.fspath(workdir)
+    self._lines = kept if self._bucket else None
+    self._file = None if self._bucket else self._path.open('a')
     self._events = SummaryWriter(
         str(workdir / 'tensorboard'), purge_step=step + 1)
 
@@ -35,10 +39,9 @@ class Writer:
 
     None stands for a number that is none, which JSON cannot say.
     """
-    if self._file is None:
+    if self._events is None:
       return
-    self._file.write(json.dumps({'step': step, **values}) + '\n')
-    self._file.flush()
+    self._add(json.dumps({'step': step, **values}))
     for name, value in values.items():
       if value is not None:
         self._events.add_scalar(name, value, step)
@@ -58,7 +61,16 @@ class Writer:
     """Flushes and closes both."""
     if self._file is not None:
       self._file.close()
+    if self._events is not None:
       self._events.close()
+
+  def _add(self, line: str) -> None:
+    if self._bucket:
+      self._lines.append(line)
+      self._path.write_text(''.join(f'{line}\n' for line in self._lines))
+    else:
+      self._file.write(f'{line}\n')
+      self._file.flush()
 
 
 def _lines(path) -> list[str]:

@@ -59,7 +59,7 @@ def pods():
   yield loaded('workers.yaml')['spec']
 
 
-@pytest.mark.parametrize('job', pods(), ids=['jobset', 'workers'])
+@pytest.mark.parametrize('job', [*pods()], ids=['jobset', 'workers'])
 def test_mistakes_end_a_job_and_preemptions_do_not(job):
   rule = job['podFailurePolicy']['rules'][0]
   assert rule['action'] == 'FailJob'

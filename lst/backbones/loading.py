@@ -48,7 +48,8 @@ def load(source: str | os.PathLike) -> Checkpoint:
     source: a name of `sources.KNOWN` ('vit_b16_in21k', 'embedded', ...), a
       file (.npz, .safetensors, .safetensors.index.json) or a folder that holds
       one, or `hf://org/name[/file][@revision]`. A `config.json` beside
-      safetensors tells what shapes cannot; put one there.
+      safetensors tells what shapes cannot; put one there. A gs:// path is
+      copied first.
 
   Raises:
     FileNotFoundError: there is no such file, name or repository.
@@ -60,7 +61,7 @@ def load(source: str | os.PathLike) -> Checkpoint:
     checkpoint = load('dinov2_b14')
     x = checkpoint.vit.apply({'params': checkpoint.params}, images)
   """
-  files = sources.locate(str(source))
+  files = sources.locate(str(staging.local(source)))
   store = tensors.open_store(files.weights)
   given = Given(files.config, files.preprocessor, store.metadata)
   family, root = recognise(store.shapes, files.weights)

@@ -5,14 +5,16 @@ from collections.abc import Callable
 from lst.data import csv_file, digits, folder, procedural, tfds, vtab
 from lst.data.examples import Data, DataError, Source
 from lst.data.splits import nearest, select, shared
+from lst.staging import local
 
 # From the config to what the source offers. Its fields stop here.
 SOURCES: dict[str, Callable[..., Source]] = {
   'digits': lambda c: digits.source(),
-  'tfds': lambda c: tfds.source(c.task, c.path, c.image_key, c.label_key),
-  'folder': lambda c: folder.source(c.path, c.classes),
-  'vtab': lambda c: vtab.source(c.path, c.task, c.classes),
-  'csv': lambda c: csv_file.source(c.path, c.classes),
+  'tfds': lambda c: tfds.source(
+    c.task, local(c.path), c.image_key, c.label_key),
+  'folder': lambda c: folder.source(local(c.path), c.classes),
+  'vtab': lambda c: vtab.source(local(c.path), c.task, c.classes),
+  'csv': lambda c: csv_file.source(local(c.path), c.classes),
   'procedural': lambda c: procedural.source(c.task),
 }
 
@@ -21,8 +23,8 @@ def build(config) -> Data:
   """Opens the source that a config names and takes its splits.
 
   Args:
-    config: `name` (a key of `SOURCES`), `path`, `task`, `classes` (a file of
-      class names), `image_key` and `label_key` (features of a TFDS dataset),
+    config: `name` (a key of `SOURCES`), `path` (gs:// too), `task`, `classes`
+      (a file of class names), `image_key` and `label_key` (features of a TFDS dataset),
       and the split strings `train`, `val` and `test`; '' means none;
       `allow_overlap`, whether they may share examples.
 
