@@ -1,8 +1,8 @@
 """Paths of buckets, on a bucket in memory."""
 
 import json
+import sys
 
-import fsspec.registry
 import numpy as np
 import pytest
 import tensorboardX
@@ -28,7 +28,7 @@ class Bucket(MemoryFileSystem):
 def bucket(monkeypatch):
   """An empty bucket gs://b."""
   for name in ('gs', 'gcs'):
-    monkeypatch.setitem(fsspec.registry._registry, name, Bucket)
+    monkeypatch.setitem(sys.modules['fsspec.registry']._registry, name, Bucket)
   backend = epath.Path('gs://b')._backend
   backend._get_filesystem.cache_clear()
   Bucket.store.clear()

@@ -24,8 +24,8 @@ def build(config) -> Data:
 
   Args:
     config: `name` (a key of `SOURCES`), `path` (gs:// too), `task`, `classes`
-      (a file of class names), `image_key` and `label_key` (features of a TFDS dataset),
-      and the split strings `train`, `val` and `test`; '' means none;
+      (a file of class names), `image_key` and `label_key` (features of a TFDS
+      dataset), the split strings `train`, `val` and `test` ('' means none) and
       `allow_overlap`, whether they may share examples.
 
   Returns:
