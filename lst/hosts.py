@@ -235,9 +235,14 @@ def lost() -> bool:
       sys.exception(), jax.errors.JaxRuntimeError)
 
 
+def alone() -> bool:
+  """Whether this process has joined no job."""
+  return not jax.distributed.is_initialized()
+
+
 def leave(status: int) -> None:
   """Ends this process without waiting for others, if the job has any."""
-  if status and jax.distributed.is_initialized():
+  if status and not alone():
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -52,10 +52,10 @@ def main(argv: list[str]) -> int:
   try:
     status = _main(argv)
   except Exception:
+    if hosts.alone():
+      raise
     traceback.print_exc()
     status = STOPPED
-    hosts.leave(status)
-    raise
   hosts.leave(status)
   return status
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import flax.traverse_util
 import numpy as np
 
+from lst import staging
 from lst.backbones import sources, tensors
 from lst.backbones.families import FAMILIES
 from lst.backbones.families.family import Family, Given, Reading
