@@ -24,7 +24,9 @@ def make_config():
       }
     )
     config.lock()
-    config.update({k: str(v) for k, v in fields.items()})
+    config.update({
+      k: v if isinstance(v, bool) else str(v) for k, v in fields.items()
+    })
     return config
 
   return make
