@@ -72,11 +72,16 @@ def port() -> int:
 def environment(index: int, count: int, port: int) -> dict[str, str]:
   """Of one process of `count`, as a scheduler sets it."""
   return {
-      **os.environ, 'PYTHONPATH': str(runs.ROOT),
+      **os.environ, 'PYTHONPATH': str(runs.ROOT), 'PYTHON': sys.executable,
       'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
       'JAX_PROCESS_ID': str(index), 'JAX_NUM_PROCESSES': str(count),
       'JAX_NUM_CPU_DEVICES': str(DEVICES // count),
       'XLA_FLAGS': '--xla_cpu_multi_thread_eigen=false'}
+
+
+def job(count: int, *flags, last=None) -> list:
+  """The command of a job in so many processes; see `start`."""
+  return _start(count, [str(runs.ROOT / 'launch' / 'run.sh'), *flags], last)
 
 
 def start(count: int, module: str, *arguments, last=None) -> list:
@@ -87,10 +92,15 @@ def start(count: int, module: str, *arguments, last=None) -> list:
     module, arguments: of each.
     last: what the environment of the last one has beside that of the others.
   """
+  return _start(
+      count, [sys.executable, '-m', module, *map(str, arguments)], last)
+
+
+def _start(count, command, last) -> list:
   at = port()
   return [
       subprocess.Popen(
-          [sys.executable, '-m', module, *map(str, arguments)], cwd=runs.ROOT,
+          command, cwd=runs.ROOT,
           env=environment(index, count, at) | (
               last or {} if index == count - 1 else {}), text=True,
           stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -18,21 +18,17 @@ MEASURED = {'seconds', 'images_per_second', 'speed', 'peak_memory_bytes',
 STEPS = 12
 
 
-class Jobs(NamedTuple):
-  """The same run on one process and on several.
+class Chain(NamedTuple):
+  """A run on other processes each time that it goes on.
 
   Attributes:
-    one: folder of the run of one process, without a cache.
-    four: folder of runs of four, by kind of cache.
-    chain: folder of a run that began with two processes of which one was told
-      to leave, went on with four of which one was killed, and ended with one.
-    ended: of the processes of each part of the chain, (status, errors).
+    folder: of a run that began with two processes of which one was told to
+      leave, went on with four of which one was killed, and ended with one.
+    ended: of the processes of each part, (status, errors).
     seconds: from the kill until the last of the others had stopped.
   """
 
-  one: object
-  four: object
-  chain: object
+  folder: object
   ended: list
   seconds: float
 
@@ -45,25 +41,37 @@ def ended(processes) -> list[tuple[int, str]]:
 
 
 @pytest.fixture(scope='module')
-def jobs(tmp_path_factory, weights):
-  folder = tmp_path_factory.mktemp('hosts')
-  four = ended(group.start(
-      4, 'tests.group', weights, folder / 'four', folder / 'cache', 'disk',
-      'ram'))
-  assert [status for status, _ in four] == [0] * 4, four
+def one(tmp_path_factory, weights):
+  """Folder of the run of one process without a cache."""
+  folder = tmp_path_factory.mktemp('one')
+  group.run(weights, 'off', folder, folder)
+  return folder / 'off'
+
+
+@pytest.fixture(scope='module')
+def four(tmp_path_factory, weights):
+  """Folder of the runs of four processes, by kind of cache."""
+  folder = tmp_path_factory.mktemp('four')
+  done = ended(group.start(
+      4, 'tests.group', weights, folder, folder / 'cache', 'disk', 'ram'))
+  assert [status for status, _ in done] == [0] * 4, done
+  return folder
+
+
+@pytest.fixture(scope='module')
+def chain(tmp_path_factory, weights):
+  folder = tmp_path_factory.mktemp('chain')
   config = group.config_file(folder / 'config.py', weights)
-  command = 'lst.main', f'--config={config}', f'--workdir={folder / "chain"}'
-  parts = [ended(group.start(2, *command, last={
+  command = f'--config={config}', f'--workdir={folder / "run"}'
+  parts = [ended(group.job(2, *command, last={
       'STOP': f'{signal.SIGTERM:d}:6'}))]
-  left = group.start(4, *command, last={'STOP': f'{signal.SIGKILL:d}:10'})
+  left = group.job(4, *command, last={'STOP': f'{signal.SIGKILL:d}:10'})
   left[-1].wait(runs.TIMEOUT)
   killed = time.monotonic()
   parts.append(ended(left))
   seconds = time.monotonic() - killed
-  parts.append(ended(group.start(1, *command)))
-  group.run(weights, 'off', folder / 'one', folder)
-  return Jobs(folder / 'one' / 'off', folder / 'four', folder / 'chain', parts,
-              seconds)
+  parts.append(ended(group.job(1, *command)))
+  return Chain(folder / 'run', parts, seconds)
 
 
 def same(one, other, steps=range(1, STEPS + 1)):
@@ -83,11 +91,12 @@ def same(one, other, steps=range(1, STEPS + 1)):
 
 
 @pytest.mark.parametrize('kind', ['disk', 'ram'])
-def test_four_processes_with_a_cache_give_what_one_without_does(jobs, kind):
-  same(jobs.one, jobs.four / kind)
+def test_four_processes_with_a_cache_give_what_one_without_does(
+    one, four, kind):
+  same(one, four / kind)
   ours, theirs = (
       json.loads((folder / 'result.json').read_text())
-      for folder in (jobs.one, jobs.four / kind))
+      for folder in (one, four / kind))
   for name in ours.keys() - MEASURED:
     if name == 'test_loss':
       np.testing.assert_allclose(theirs[name], ours[name], rtol=2e-5)
@@ -96,25 +105,26 @@ def test_four_processes_with_a_cache_give_what_one_without_does(jobs, kind):
   assert theirs['devices'] == group.DEVICES and theirs['test_examples'] == 50
 
 
-def test_a_job_loses_and_repeats_nothing_on_its_way_over_other_hosts(jobs):
+def test_a_job_loses_and_repeats_nothing_on_its_way_over_other_hosts(
+    one, chain):
   """On two processes, then four, then one, every step sees the same batch."""
-  assert [len(part) for part in jobs.ended] == [2, 4, 1]
-  same(jobs.one, jobs.chain)
-  assert [line['step'] for line in runs.lines(jobs.chain)
+  assert [len(part) for part in chain.ended] == [2, 4, 1]
+  same(one, chain.folder)
+  assert [line['step'] for line in runs.lines(chain.folder)
           if 'train_loss' in line] == list(range(1, STEPS + 1))
-  assert jobs.ended[2][0][0] == 0, jobs.ended[2]
+  assert chain.ended[2][0][0] == 0, chain.ended[2]
 
 
-def test_told_to_leave_all_processes_save_the_same_step(jobs):
-  for status, err in jobs.ended[0]:
+def test_told_to_leave_all_processes_save_the_same_step(chain):
+  for status, err in chain.ended[0]:
     assert status == hosts.RESTART, err
     assert 'Preempted: SIGTERM at step' in err and 'Traceback' not in err
 
 
-def test_a_killed_process_stops_the_others_in_time_and_in_words(jobs):
-  *others, (status, _) = jobs.ended[1]
+def test_a_killed_process_stops_the_others_in_time_and_in_words(chain):
+  *others, (status, _) = chain.ended[1]
   assert status == -signal.SIGKILL
-  assert jobs.seconds < group.LOST + 10
+  assert chain.seconds < group.LOST + 10
   for status, err in others:
     assert status in (hosts.RESTART, -signal.SIGABRT), err
     assert 'process' in err
@@ -122,7 +132,7 @@ def test_a_killed_process_stops_the_others_in_time_and_in_words(jobs):
 
 
 def test_told_to_leave_a_run_alone_saves_and_goes_on(
-    tmp_path, weights, monkeypatch, jobs):
+    tmp_path, weights, monkeypatch, one):
   def push(self, now, *rest, before=window.Window.push):
     if now == 7:
       signal.raise_signal(signal.SIGTERM)
@@ -139,7 +149,7 @@ def test_told_to_leave_a_run_alone_saves_and_goes_on(
   monkeypatch.undo()
   config.profile.steps, config.data.workers = (), 1
   train.run(config, tmp_path)
-  same(jobs.one, tmp_path)
+  same(one, tmp_path)
   assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
 
 
