@@ -235,6 +235,12 @@ def lost() -> bool:
       sys.exception(), jax.errors.JaxRuntimeError)
 
 
+def part() -> None:
+  """Ends the job in good order: returns when all processes have come here."""
+  if not alone():
+    jax.distributed.shutdown()
+
+
 def alone() -> bool:
   """Whether this process has joined no job."""
   return not jax.distributed.is_initialized()

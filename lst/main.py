@@ -81,6 +81,8 @@ def _main(argv: list[str]) -> int:
     with hosts.together():
       next(asked, train.run)(_CONFIG.value, folder)
   except (hosts.HostsError, hosts.Preempted) as error:
+    if isinstance(error, hosts.Preempted):
+      hosts.part()
     return _say(f'{type(error).__name__}: {error}', hosts.RESTART)
   except (
       cache.CacheError, data.DataError, workdir.WorkdirError,
