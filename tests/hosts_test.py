@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from etils import epath
 
 from lst import hosts, train, watch, window
 from tests import group, runs
@@ -16,6 +17,8 @@ from tests import group, runs
 MEASURED = {'seconds', 'images_per_second', 'speed', 'peak_memory_bytes',
             'flops_step_over_forward', 'config', 'devices'}
 STEPS = 12
+# Seconds for the processes of a job, which may share a core.
+LONG = 300
 
 
 class Chain(NamedTuple):
@@ -35,7 +38,11 @@ class Chain(NamedTuple):
 
 def ended(processes) -> list[tuple[int, str]]:
   """(status, errors) of each, in order."""
-  told = [process.communicate(timeout=runs.TIMEOUT) for process in processes]
+  try:
+    told = [process.communicate(timeout=LONG) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
   return [(p.returncode, err) for p, (_, err) in zip(
       processes, told, strict=True)]
 
@@ -66,7 +73,7 @@ def chain(tmp_path_factory, weights):
   parts = [ended(group.job(2, *command, last={
       'STOP': f'{signal.SIGTERM:d}:6'}))]
   left = group.job(4, *command, last={'STOP': f'{signal.SIGKILL:d}:10'})
-  left[-1].wait(runs.TIMEOUT)
+  left[-1].wait(LONG)
   killed = time.monotonic()
   parts.append(ended(left))
   seconds = time.monotonic() - killed
@@ -236,6 +243,6 @@ def test_the_bottleneck_is_named_once(parts, compiling, said):
 @pytest.mark.parametrize('steps', [(3,), (5, 2), (0, 4), (1.5, 2), (1, 2, 3)])
 def test_a_trace_is_of_two_steps_in_order(steps, tmp_path):
   with pytest.raises(ValueError, match=r'config\.profile\.steps='):
-    watch.Trace(steps, tmp_path)
+    watch.Trace(steps, epath.Path(tmp_path))
 
 
