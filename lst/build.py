@@ -55,11 +55,12 @@ class Built(NamedTuple):
 
 def build(config) -> Built:
   """Makes every part that `config` names; compiles no step yet."""
-  mesh = sharding.make_mesh()
+  mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
   _check(config.train, mesh)
   dataset = data.build(config.data)
   backbone = backbones.build(config.backbone)
-  weights = jax.device_put(backbone.frozen, sharding.replicated(mesh))
+  weights = sharding.place(
+      backbone.frozen, sharding.frozen(mesh, config.mesh.min_size))
   return _assemble(
       config, mesh, dataset, backbone._replace(frozen=None), weights)
 
@@ -87,11 +88,33 @@ def on_stored(built: Built, codebook) -> Built:
     built: of such a method.
     codebook: of the cache.
   """
-  frozen = jax.device_put(codebook, sharding.replicated(built.mesh))
+  frozen = sharding.place(codebook, sharding.replicated(built.mesh))
   if built.method.resume:
     frozen = frozen, built.weights
   return _with_predict(
       built, methods.on_stored(built.method, cache.expand), frozen)
+
+
+def _on(mesh, config, backbone, classes) -> methods.Method:
+  """The method that `config` names, on weights that lie on a mesh."""
+  gather = sharding.gatherer(mesh)
+  if gather is not None:
+    backbone = backbone._replace(
+        apply=functools.partial(backbone.apply, gather=gather))
+  return methods.build(config, backbone, classes)
+
+
+def extract_here(built: Built, config) -> tuple[Callable, Any, Mesh]:
+  """(`extract`, weights, mesh) of the devices of this host alone."""
+  mesh = sharding.local_mesh(built.mesh)
+  method = _on(mesh, config, built.backbone, len(built.dataset.classes))
+  return method.extract, sharding.on_this_host(built.weights, mesh), mesh
+
+
+def plain_extract(built: Built, config) -> Callable:
+  """The same function however the weights lie, for the key of a cache."""
+  return methods.build(
+      config, built.backbone, len(built.dataset.classes)).extract
 
 
 def initialiser(built: Built, config) -> Callable:
@@ -109,13 +132,13 @@ def _initialiser(method, image_size, mesh) -> Callable:
 
 
 def _assemble(config, mesh, dataset, backbone, weights) -> Built:
-  method = methods.build(config, backbone, len(dataset.classes))
+  method = _on(mesh, config, backbone, len(dataset.classes))
   steps_per_epoch = dataset.train.size / config.train.batch_size
   steps = math.ceil(config.train.epochs * steps_per_epoch)
   update = optimizer.build(config.optimizer, steps, steps_per_epoch)
   params = _initialiser(method, backbone.image_size, mesh)(
       jax.random.key(config.seed), weights)
-  state = jax.device_put(
+  state = sharding.place(
       step.TrainState(np.int32(0), params, jax.jit(update.init)(params)),
       sharding.replicated(mesh))
   loss = functools.partial(

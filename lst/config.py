@@ -37,6 +37,9 @@ def default() -> ConfigDict:
   config.search = config_placement.search()
   config.optimizer = _optimizer()
   config.train = _train()
+  config.mesh = _mesh()
+  # (first, last) step of a trace for xprof in workdir/profile.
+  config.profile = ConfigDict({'steps': ()})
   config.sweep = _sweep()
   config.lock()
   config.tasks.unlock()
@@ -113,6 +116,8 @@ def data() -> ConfigDict:
       train='train',
       val='',
       test='test',
+      # Whether train may share examples with val or test.
+      allow_overlap=False,
       # Of the order of the training examples; -1 = config.seed.
       seed=-1,
       # bilinear or bicubic (antialiased), bilinear_tf (TensorFlow's default).
@@ -234,6 +239,20 @@ def _train() -> ConfigDict:
       checkpoint_steps=0,
       # Steps that each line of the metrics sums over.
       log_steps=50,
+  ))
+
+
+def _mesh() -> ConfigDict:
+  return ConfigDict(dict(
+      # Devices that a batch is split over beside `fsdp`; -1 = all.
+      data=-1,
+      # Devices of a host that share the backbone, a block gathered at a time,
+      # but for weights of fewer than `min_size` elements.
+      fsdp=1,
+      min_size=2**14,
+      # Seconds to wait for all processes, and until a silent one is lost.
+      join_seconds=300,
+      lost_seconds=60,
   ))
 
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lst import cache, data, sharding
+from lst import cache, data, hosts, sharding
 from lst import config as config_lib
-from lst.build import Built, on_stored
+from lst.build import Built, extract_here, on_stored, plain_extract
 from lst.data import Batch
 from lst.screen import Filling
 
@@ -63,12 +63,6 @@ def open_(config, built: Built) -> tuple[Built, Inputs]:
   _check(config, built)
   if built.method.extract is None or config.cache.mode == 'off':
     return _online(config, built)
-  if jax.process_count() > 1:
-    if config.cache.mode == 'auto':
-      return _online(config, built)
-    raise cache.CacheError(
-        f'config.cache.mode={config.cache.mode}: features are cached by a '
-        'single process; set it to off (or auto) for several')
   filling = Filling()
   train = _store(config, built, 'train', filling)
   if train is None:
@@ -84,7 +78,7 @@ def open_(config, built: Built) -> tuple[Built, Inputs]:
         built.dataset.train.size, train.batch, views=config.data.views,
         batch_size=config.train.batch_size,
         seed=config_lib.order_seed(config), start_step=start,
-        workers=config.data.workers, prefetch=config.data.prefetch)
+        **_threads(config))
 
   return on_stored(built, train.codebook), Inputs(
       batches, _same, **passes, shapes=shapes, online=False)
@@ -111,8 +105,7 @@ def _stored_pass(config, built, name, codebook, filling) -> Pass | None:
     return _image_pass(config, built, name, *beside(built)[:2])
   batches = functools.partial(
       data.eval_rows, np.arange(store.rows), store.batch,
-      batch_size=config.train.eval_batch_size, workers=config.data.workers,
-      prefetch=config.data.prefetch)
+      batch_size=config.train.eval_batch_size, **_threads(config))
   return Pass(batches, _same, on_stored(built, store.codebook))
 
 
@@ -130,14 +123,37 @@ def _store(config, built, name, filling, codebook=None):
     if options.mode == 'ram':
       return None
   split = getattr(built.dataset, name)
+  extract, weights, mesh = extract_here(built, config)
   origin = cache.origin(
-      built.backbone, built.method.extract, frozen=built.weights,
-      put=functools.partial(sharding.put_batch, mesh=built.mesh))
+      built.backbone, extract, frozen=weights,
+      put=functools.partial(_put_here, mesh=mesh),
+      plain=plain_extract(built, config))
   with filling.of(f'features of {split.name}') as progress:
     return cache.prepare(
         origin, options, split, built.dataset.train, epochs=passes,
         codebook=codebook, note={'data': built.dataset.name},
-        say=filling.say, progress=progress).store
+        say=filling.say, progress=progress, peers=_peers(built)).store
+
+
+def _put_here(images, mesh):
+  return jax.device_put(images, sharding.batched(mesh))
+
+
+def _peers(built) -> cache.Peers:
+  """The processes of this run: each extracts its part of every batch."""
+  everywhere = sharding.replicated(built.mesh)
+  extract = jax.jit(
+      lambda weights, batch: (
+          built.method.extract(weights, batch.inputs).taps,
+          batch._replace(inputs=())), out_shardings=everywhere)
+
+  def whole(batch):
+    made = extract(built.weights, sharding.put_batch(batch, built.mesh))
+    taps, batch = jax.tree.map(lambda x: x.addressable_data(0), made)
+    return taps, jax.device_get(batch)
+
+  return cache.Peers(
+      jax.process_index(), jax.process_count(), hosts.agreed, whole)
 
 
 def _online(config, built: Built) -> tuple[Built, Inputs]:
@@ -166,7 +182,7 @@ def beside(built: Built):
     (`Inputs.ready`, what reads its batches, `Inputs.shapes`).
   """
   extract = jax.jit(built.method.extract)
-  image = jax.numpy.zeros((1, *built.backbone.image_size, 3), 'uint8')
+  image = np.zeros((1, *built.backbone.image_size, 3), np.uint8)
   norm = jax.jit(lambda w, x: built.method.extract(w, x).norm)(
       built.weights, image)
   taps = jax.eval_shape(built.method.extract, built.weights, image).taps
@@ -195,5 +211,11 @@ def _image_pass(config, built, name, ready, reader) -> Pass | None:
 def _reading(config, built) -> dict[str, Any]:
   return dict(
       image_size=built.backbone.image_size, resize=config.data.resize,
+      **_threads(config))
+
+
+def _threads(config) -> dict[str, Any]:
+  """Who reads: which process of how many, in how many threads."""
+  return dict(
       process_index=jax.process_index(), process_count=jax.process_count(),
       workers=config.data.workers, prefetch=config.data.prefetch)

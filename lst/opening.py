@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import orbax.checkpoint as ocp
 from etils import epath
 
-from lst import checkpoint, data, report, workdir
+from lst import checkpoint, data, workdir
 from lst import config as config_lib
 
 
@@ -34,9 +34,7 @@ def once(
   """
   config_lib.check(config)
   folder = epath.Path(folder)
-  with workdir.locked(folder):
-    workdir.check_config(folder, config)
-    done = report.finished(folder)
+  with workdir.opened(folder, config) as done:
     if done is None:
       return run(config, folder)
     show(done, folder)

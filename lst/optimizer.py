@@ -37,6 +37,12 @@ def build(
     ValueError: a field outside its range.
   """
   _check(config, steps)
+  warmup = round(config.warmup_epochs * steps_per_epoch)
+  if warmup >= max(steps, 2):
+    raise ValueError(
+        f'config.optimizer.warmup_epochs={config.warmup_epochs} is not over '
+        f'when the run is: {warmup} of {steps} steps. Lower it, or raise '
+        'config.train.epochs')
   every = config.accumulate
   rate = schedule(config, steps // every, steps_per_epoch / every, lr)
   return at_rate(config, rate, weight_decay)

@@ -10,12 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from rich.console import Console
 
 from lst import config as config_lib
-from lst import data, export, sharding, step, workdir
+from lst import data, export, hosts, sharding, step, workdir
 from lst import inputs as inputs_lib
-from lst.screen import table
+from lst.screen import shown, table
 
 PACKAGES = (
     'lst', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain',
@@ -95,14 +94,14 @@ def compile_and_show(config, built, inputs, folder, first):
     (the compiled step, {'flops_step': on one device or None,
     'flops_step_over_forward': ratio or None}).
   """
-  console = Console()
+  console = shown()
   batch = batch_shapes(inputs.shapes, config.train.batch_size, built.mesh)
   with console.status('compiling'):
     train_step = built.train_step.lower(
         built.state, built.frozen, batch).compile()
     of_step, forward = step_flops(config, built, inputs, train_step)
     ratio = of_step and of_step / forward
-  if jax.process_index() == 0:
+  if hosts.first():
     rows = banner(config, built, folder, first, ratio)
     console.print(table('lst', rows), highlight=False)
   return train_step, {
@@ -166,8 +165,7 @@ def finish(
 ) -> dict[str, Any]:
   """Writes side.safetensors and result.json, prints the final table."""
   result = leave(config, built, folder, params, tested, facts, **values)
-  if jax.process_index() == 0:
-    show_result(result, folder)
+  show_result(result, folder)
   return result
 
 
@@ -196,7 +194,7 @@ def leave(
       'config': config_lib.flat(config),
   }
   result = json.loads(json.dumps(result))
-  if jax.process_index() == 0:
+  if hosts.first():
     about = {
         'side': dict(config.side), 'cls': built.backbone.cls,
         'prefix': built.backbone.prefix, 'backbone': result['backbone'],
@@ -206,18 +204,14 @@ def leave(
         'config': result['config'], 'versions': result['versions']}
     export.save(
         folder / 'side.safetensors', params, built.dataset.classes, about)
-    workdir.write_json(folder / 'result.json', result)
+    workdir.write_json(folder / workdir.RESULT, result)
   return result
 
 
-def finished(folder: epath.Path) -> dict[str, Any] | None:
-  """The result of a run that has ended, or None."""
-  path = folder / 'result.json'
-  return json.loads(path.read_text()) if path.exists() else None
-
-
 def show_result(result: dict[str, Any], folder: epath.Path) -> None:
-  """Prints the final table."""
+  """Prints the final table, in process 0."""
+  if not hosts.first():
+    return
   rows = {}
   if result['test_accuracy'] is not None:
     rows['test accuracy'] = (
@@ -234,4 +228,4 @@ def show_result(result: dict[str, Any], folder: epath.Path) -> None:
     rows['speed'] = f'{result["images_per_second"]:,.0f} images/s'
   rows['peak memory'] = f'{result["peak_memory_bytes"] / 2**20:,.0f} MiB'
   rows['in'] = f'{folder}: result.json, side.safetensors, metrics.jsonl'
-  Console().print(table('result', rows), highlight=False)
+  shown().print(table('result', rows), highlight=False)

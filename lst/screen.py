@@ -15,10 +15,17 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from lst import hosts
+
 # Seconds between plain lines where the output is no terminal.
 QUIET = 10.0
 # How metrics are called beside a bar; the others are not shown there.
 SHORT = {'train_loss': 'loss', 'train_accuracy': 'acc', 'val_accuracy': 'val'}
+
+
+def shown() -> Console:
+  """The standard output of process 0; the other processes show nothing."""
+  return Console(quiet=not hosts.first())
 
 
 def table(title: str, rows: dict[str, str]) -> Table:
@@ -46,7 +53,7 @@ class Screen:
   def __init__(
       self, steps: int, start: int, batch_size: int,
       console: Console | None = None):
-    self._console = console or Console()
+    self._console = console or shown()
     self._steps, self._batch_size = steps, batch_size
     self._start, self._step, self._epoch, self._values = start, start, 0.0, {}
     self._began = self._spoke = time.monotonic()
@@ -97,6 +104,11 @@ class Screen:
     if time.monotonic() >= self._spoke + QUIET and self._step < self._steps:
       self._say()
 
+  def warn(self, text: str) -> None:
+    """One line above the bar."""
+    self._console.print(
+        f'warning: {text}', style='yellow', highlight=False, soft_wrap=True)
+
   def close(self) -> None:
     """Ends the bar; the last line of plain ones is said in any case."""
     if not self._said:
@@ -129,7 +141,7 @@ class Filling:
   """Bars while features are computed ahead of a run, and what is said."""
 
   def __init__(self, console: Console | None = None):
-    self._console = console or Console()
+    self._console = console or shown()
 
   def say(self, text: str) -> None:
     """One line."""

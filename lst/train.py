@@ -8,6 +8,7 @@ from etils import epath
 from lst import (
     checkpoint,
     evaluate,
+    hosts,
     inputs,
     metrics,
     opening,
@@ -18,6 +19,7 @@ from lst import (
 from lst.build import build
 from lst.screen import Screen
 from lst.stops import evaluation_steps
+from lst.watch import Meter, Trace
 from lst.window import NonFiniteError, Window
 from lst.writers import Writer
 
@@ -42,6 +44,7 @@ def run(config, folder: epath.PathLike) -> dict[str, Any]:
     lst.workdir.WorkdirError: the folder is in use or holds another run.
     lst.data.DataError: the data is missing or malformed.
     NonFiniteError: the loss is no number any more.
+    lst.hosts.Preempted: SIGTERM came; a checkpoint of this step is left.
     ValueError, OSError: a field of the config, or a file, is wrong.
   """
   return opening.once(config, folder, _run, report.show_result)
@@ -49,6 +52,7 @@ def run(config, folder: epath.PathLike) -> dict[str, Any]:
 
 def _run(config, folder: epath.Path) -> dict[str, Any]:
   started = time.monotonic()
+  trace = Trace(config.profile.steps, folder)
   built = build(config)
   built, batches_of = inputs.open_(config, built)
   mesh, frozen, state = built.mesh, built.frozen, built.state
@@ -58,28 +62,39 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
   state, first, seconds = opening.resumed(checkpoints, state, position)
   started -= seconds
 
-  batches = batches_of.train(first)
+  batches, compiling = batches_of.train(first), time.monotonic()
   train_step, facts = report.compile_and_show(
       config, built, batches_of, folder, first)
 
   workdir.claim(folder, config)
   writer = Writer(folder, first)
   screen = Screen(built.steps, first, config.train.batch_size)
+  meter = Meter(
+      built.steps - first, config.train.batch_size,
+      time.monotonic() - compiling)
   window = Window(config, built, folder, writer, screen)
   stops = evaluation_steps(config, built.steps, built.steps_per_epoch)
+  notice = hosts.Notice()
   try:
     for now in range(first + 1, built.steps + 1):
-      batch = sharding.put_batch(next(batches), mesh)
+      trace.at(now, state)
+      with meter.part('input'):
+        batch = sharding.put_batch(next(batches), mesh)
       state, sums = train_step(state, frozen, batches_of.ready(batch))
-      evaluates = now in stops
-      saves = evaluates or (
+      evaluates, leaves = now in stops, notice.at(now) and now < built.steps
+      logs = now % config.train.log_steps == 0
+      saves = evaluates or leaves or (
           config.train.checkpoint_steps
           and now % config.train.checkpoint_steps == 0)
       # Reads the metrics of the step before: the device is busy meanwhile.
-      window.push(now, sums, saves or now % config.train.log_steps == 0)
-      if saves:
-        window.settle()
+      with meter.part('device'):
+        window.push(now, sums, saves or logs)
+        if saves:
+          window.settle()
       screen.step(now)
+      meter.step()
+      if logs:
+        window.observed(now, *meter.take())
       if saves:
         window.check_params(now, state.params)
         accuracy = None
@@ -90,11 +105,18 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
             checkpoints, state, position(step=now),
             time.monotonic() - started, accuracy)
         screen.go_on()
+        meter.go_on()
+      if leaves:
+        raise hosts.Preempted(f'SIGTERM at step {now}, which is saved')
   finally:
+    notice.close()
+    trace.close()
     screen.close()
     batches.close()
     writer.close()
-    checkpoints.wait_until_finished()
+    # With a process lost, that would never be.
+    if not hosts.lost():
+      checkpoints.wait_until_finished()
 
   chosen = checkpoint.best_step(checkpoints) if batches_of.val else None
   params = state.params
@@ -110,5 +132,5 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
   return report.finish(
       config, built, folder, params, tested, facts, val_accuracy=val_accuracy,
       tested_step=chosen or built.steps,
-      images_per_second=screen.rate,
+      images_per_second=screen.rate, speed=meter.total(),
       seconds=time.monotonic() - started)

@@ -47,6 +47,14 @@ class Window:
     self._write(now, means)
     return means['val_accuracy']
 
+  def observed(
+      self, now: int, values: dict[str, float], warnings: list[str]
+  ) -> None:
+    """Writes how fast the run is; shows what holds it up."""
+    self._writer.observe(now, values, warnings)
+    for warning in warnings:
+      self._screen.warn(warning)
+
   def check_params(self, now: int, params) -> None:
     """Raises NonFiniteError before bad parameters reach a checkpoint."""
     for path, leaf in jax.tree.leaves_with_path(jax.device_get(params)):

@@ -11,9 +11,12 @@ import filelock
 from etils import epath
 from ml_collections import ConfigDict
 
+from lst import hosts
 from lst.config import flat
 
-CONFIG = 'config.json'
+CONFIG, RESULT = 'config.json', 'result.json'
+# What may change while a run goes on: nothing that its numbers depend on.
+FREE = ('mesh.', 'profile.', 'data.workers', 'data.prefetch')
 
 
 class WorkdirError(Exception):
@@ -57,9 +60,9 @@ def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
   path = epath.Path(workdir) / CONFIG
   if not path.exists():
     return
-  now = json.loads(json.dumps(flat(config)))
+  now = _fixed(json.loads(json.dumps(flat(config))))
   try:
-    was = json.loads(path.read_text())
+    was = _fixed(json.loads(path.read_text()))
   except ValueError as error:
     raise WorkdirError(
         f'{path} cannot be read ({error}): choose another --workdir'
@@ -75,13 +78,41 @@ def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
       f'{changed}\nGo on with the old config or choose another --workdir.')
 
 
+def _fixed(fields: dict[str, Any]) -> dict[str, Any]:
+  return {k: v for k, v in fields.items() if not k.startswith(FREE)}
+
+
+@contextlib.contextmanager
+def opened(
+    workdir: epath.PathLike, config: ConfigDict
+) -> Iterator[dict[str, Any] | None]:
+  """Holds the folder for a job: process 0 does, and tells the others.
+
+  Gives:
+    The result of a run that has ended, or None.
+
+  Raises:
+    WorkdirError: as `locked` and `check_config` do, in every process.
+  """
+  with contextlib.ExitStack() as held:
+    def look():
+      held.enter_context(locked(workdir))
+      check_config(workdir, config)
+      path = epath.Path(workdir) / RESULT
+      return json.loads(path.read_text()) if path.exists() else None
+
+    yield hosts.agreed(look, WorkdirError, OSError)
+
+
 def claim(workdir: epath.PathLike, config: ConfigDict) -> None:
   """Makes the folder this config's. Only once it is known to be a good one."""
   write_json(epath.Path(workdir) / CONFIG, flat(config))
 
 
 def write_json(path: epath.PathLike, content: Any) -> None:
-  """Replaces a file in one move, so that it is never half written."""
+  """Replaces a file in one move, never half written; process 0 does it."""
+  if not hosts.first():
+    return
   path = epath.Path(path)
   temporary = path.with_name(path.name + '.part')
   temporary.write_text(json.dumps(content, indent=2) + '\n')

@@ -37,6 +37,13 @@ def test_warm_up_longer_than_the_run_still_reaches_the_peak(steps):
   assert all(0 <= rate(i) <= 0.5 for i in range(steps))
 
 
+@pytest.mark.parametrize('steps', [2, 20])
+def test_a_run_that_never_leaves_its_warm_up_is_refused(steps):
+  with pytest.raises(ValueError, match=r'warmup_epochs=2\.0 is not over'):
+    optimizer.build(options(warmup_epochs=2.0), steps, 10.0)
+  optimizer.build(options(warmup_epochs=2.0), 21, 10.0)
+
+
 def updates(gradients, steps=20, **fields):
   """The parameter after these gradients, one a step."""
   chosen = options(lr=0.1, warmup_epochs=0.0, weight_decay=0.0, **fields)

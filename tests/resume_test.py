@@ -83,7 +83,7 @@ def test_killed_run_leaves_the_same_result(both):
   whole, killed = (
       json.loads((folder / 'result.json').read_text())
       for folder in (both.whole, both.killed))
-  measured = {'seconds', 'images_per_second', 'peak_memory_bytes'}
+  measured = {'seconds', 'images_per_second', 'peak_memory_bytes', 'speed'}
   for name in whole.keys() - measured:
     assert killed[name] == whole[name], name
   assert killed.keys() == whole.keys()

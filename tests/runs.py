@@ -16,7 +16,7 @@ TIMEOUT = 120
 # Put ahead of a config file, these lines make the process stop where the
 # environment says: asleep ahead of a step ('step:7'), until it is killed from
 # outside, or killed by itself the moment before a checkpoint gets its final
-# name ('write:10').
+# name ('write:10'); or it sends itself a signal ahead of a step ('15:7').
 STOPS = """
 import os, pathlib, signal, sys, time
 kind, _, at = os.environ.get('STOP', '').partition(':')
@@ -29,6 +29,14 @@ if kind == 'step':
       time.sleep(600)
     push(self, now, sums, ends)
   window.Window.push = wait
+if kind.isdigit():
+  from lst import window
+  push = window.Window.push
+  def signalled(self, now, sums, ends):
+    if now == int(at):
+      os.kill(os.getpid(), int(kind))
+    push(self, now, sums, ends)
+  window.Window.push = signalled
 if kind == 'write':
   def kill(event, args):
     if event == 'os.rename' and f'checkpoints/{at}.orbax' in str(args[0]):

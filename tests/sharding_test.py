@@ -141,3 +141,77 @@ def test_the_check_sees_what_is_communicated(built, batch):
   found = collectives(text_of(
       split, batch, built.state.params, built.method.predict))
   assert {kind for kind, _ in found} > {'all-reduce'}
+
+
+# The least that every kernel of `tiny.VIT` has.
+MIN_SIZE = 500
+
+
+@pytest.fixture(scope='module')
+def split(weights):
+  """The parts of a run whose backbone lies in two parts."""
+  config = tiny.config(weights)
+  config.mesh.fsdp, config.mesh.min_size = 2, MIN_SIZE
+  return train.build(config)
+
+
+def test_the_backbone_is_split_and_what_is_trained_is_not(split):
+  assert dict(split.mesh.shape) == {'data': 4, 'fsdp': 2}
+  large = [x for x in jax.tree.leaves(split.weights) if x.size >= MIN_SIZE]
+  assert len(large) == 4 * tiny.VIT.depth + 1
+  for leaf in jax.tree.leaves(split.weights):
+    parts = 2 if leaf.size >= MIN_SIZE else 1
+    assert all(s.data.size * parts == leaf.size
+               for s in leaf.addressable_shards)
+  for leaf in jax.tree.leaves(split.state):
+    assert leaf.sharding.is_fully_replicated
+  placed = sharding.put_batch(tiny.batch(), split.mesh)
+  assert {s.data.shape[0] for s in placed.inputs.addressable_shards} == {1}
+
+
+def test_a_split_backbone_gives_the_same_features(split, built, batch):
+  def features(of):
+    placed = sharding.put_batch(batch, of.mesh)
+    return jax.jit(of.method.extract)(of.weights, placed.inputs)
+
+  jax.tree.map(
+      functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5),
+      features(split), features(built))
+
+
+def test_a_split_backbone_is_gathered_leaf_by_leaf_and_nothing_else(
+    split, batch):
+  placed = sharding.put_batch(batch, split.mesh)
+  text = split.train_step.lower(
+      split.state, split.frozen, placed).compile().as_text()
+  found = collectives(text)
+  assert {kind for kind, _ in found} == {'all-reduce', 'all-gather'}
+  gathered = [size for kind, size in found if kind == 'all-gather']
+  kernels = kernel_sizes(split.frozen)
+  assert max(gathered) == max(kernels) and min(gathered) >= min(kernels)
+  # Each once: no activation, and no weight a second time.
+  assert sum(gathered) == sum(kernels)
+  reduced = [size for kind, size in found if kind == 'all-reduce']
+  assert max(reduced) <= max(p.size for p in jax.tree.leaves(
+      split.state.params))
+
+
+def test_features_are_made_without_a_word_between_devices(built, batch):
+  placed = sharding.put_batch(batch, built.mesh)
+  text = jax.jit(built.method.extract).lower(
+      built.weights, placed.inputs).compile().as_text()
+  assert not collectives(text)
+
+
+@pytest.mark.parametrize(('data', 'fsdp', 'shape'), [
+    (-1, 1, {'data': 8}), (-1, 4, {'data': 2, 'fsdp': 4}), (3, 1, {'data': 3}),
+    (2, 2, {'data': 2, 'fsdp': 2})])
+def test_meshes_of_all_devices_or_fewer(data, fsdp, shape):
+  assert dict(sharding.make_mesh(data, fsdp).shape) == shape
+
+
+@pytest.mark.parametrize(('data', 'fsdp'), [
+    (-1, 3), (-1, 0), (16, 1), (5, 2), (0, 1), (-1, 16)])
+def test_meshes_that_cannot_be_name_their_fields(data, fsdp):
+  with pytest.raises(ValueError, match=r'config\.mesh'):
+    sharding.make_mesh(data, fsdp)

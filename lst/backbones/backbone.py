@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from lst.backbones import loading
-from lst.backbones.vit import At, unchanged
+from lst.backbones.vit import At, Gather, unchanged
 from lst.features import Features, Norm
 
 # About half of what the cores of a CPU share; ViT-B is a tenth slower at half
@@ -28,7 +28,7 @@ class Backbone(NamedTuple):
     apply: (frozen, images uint8 or float in [0, 255] (B, H, W, 3), at) -> last
       state (B, N, D); `at(k, x)` is the hook of `vit.ViT`. That of `build`
       also takes `start`, a state that the second argument then is, ahead of
-      `at`, and `stop`, a state to end with.
+      `at`, `stop`, a state to end with, and `gather`, all of `vit.ViT`.
     frozen: the weights. They are an argument of every jitted function, never
       closed over: a closure would hold them twice.
     image_size: (height, width) in pixels.
@@ -90,18 +90,30 @@ def build(config) -> Backbone:
   def apply(
       frozen: dict, images: Num[Array, 'b h w c'] | Float[Array, 'b n d'],
       at: At = unchanged, start: int | None = None, stop: int | None = None,
+      gather: Gather | None = None,
   ) -> Float[Array, 'b n d']:
     x = images
     if start is None:
       x = images.astype(jnp.float32) / 255
       x = (x - jnp.array(mean)) / jnp.array(std)
-    return vit.apply({'params': frozen}, x, at, start, stop, (rows, columns))
+    return vit.apply(
+        {'params': whole_ends(frozen, x, gather)}, x, at, start, stop,
+        (rows, columns), gather)
 
   return Backbone(
       checkpoint.name, checkpoint.family, apply,
       _cast(checkpoint.params, vit.dtype), image_size,
       rows * columns + vit.prefix, vit.width, vit.depth, vit.prefix,
       checkpoint.cls, vit.eps, mean, std, config.dtype)
+
+
+def whole_ends(frozen: dict, x: Array, gather: Gather | None) -> dict:
+  """The weights, those of no block made whole by `gather` if it is there."""
+  if gather is None:
+    return frozen
+  return {
+      name: tree if name.startswith('block_') else gather(tree, x)
+      for name, tree in frozen.items()}
 
 
 def _cast(params: dict, dtype) -> dict:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import flax.traverse_util
 import numpy as np
 
+from lst import staging
 from lst.backbones import sources, tensors
 from lst.backbones.families import FAMILIES
 from lst.backbones.families.family import Family, Given, Reading
@@ -48,7 +49,8 @@ def load(source: str | os.PathLike) -> Checkpoint:
     source: a name of `sources.KNOWN` ('vit_b16_in21k', 'embedded', ...), a
       file (.npz, .safetensors, .safetensors.index.json) or a folder that holds
       one, or `hf://org/name[/file][@revision]`. A `config.json` beside
-      safetensors tells what shapes cannot; put one there.
+      safetensors tells what shapes cannot; put one there. A gs:// path is
+      copied first.
 
   Raises:
     FileNotFoundError: there is no such file, name or repository.
@@ -60,7 +62,7 @@ def load(source: str | os.PathLike) -> Checkpoint:
     checkpoint = load('dinov2_b14')
     x = checkpoint.vit.apply({'params': checkpoint.params}, images)
   """
-  files = sources.locate(str(source))
+  files = sources.locate(str(staging.local(source)))
   store = tensors.open_store(files.weights)
   given = Given(files.config, files.preprocessor, store.metadata)
   family, root = recognise(store.shapes, files.weights)

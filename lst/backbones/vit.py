@@ -11,6 +11,9 @@ from lst.backbones import layers, positions
 
 # `at(k, x) -> x` is called on each of the 2L + 1 states; see `ViT`.
 At = Callable[[int, Array], Array]
+# `gather(weights, x) -> weights` is called on those of a block, which are in
+# parts, ahead of their use on `x`.
+Gather = Callable[[dict, Array], dict]
 
 
 def unchanged(k: int, x: Array) -> Array:
@@ -57,6 +60,13 @@ class Block(nn.Module):
     if self.layer_scale:
       h = layers.LayerScale(name='scale2')(h)
     return at(2 * layer + 2, (x + h).astype(x.dtype))
+
+
+def _gathered(block, gather: Gather | None, x: Array):
+  """`block`, its weights made whole as they are used."""
+  if gather is None:
+    return block
+  return nn.map_variables(block, 'params', lambda tree: gather(tree, x))
 
 
 class ViT(nn.Module):
@@ -111,6 +121,7 @@ class ViT(nn.Module):
       start: int | None = None,
       stop: int | None = None,
       grid: tuple[int, int] | None = None,
+      gather: Gather | None = None,
   ) -> Float[Array, 'b n d']:
     """Normalised images to the last state, ahead of the final norm.
 
@@ -123,6 +134,8 @@ class ViT(nn.Module):
       start: the state to go on from, in place of images.
       stop: the state to end with, in place of the last.
       grid: (rows, columns) of patches, of a `start`.
+      gather: makes the weights of a block whole, where each device holds a
+        part of them.
     """
     x, first = images, start or 0
     if start is None:
@@ -136,7 +149,7 @@ class ViT(nn.Module):
           grid, self.prefix, self.width // self.heads, self.rope_base)
     x = at(first, x)
     for layer in range(first // 2, (last + 1) // 2):
-      x = Block(
+      x = _gathered(Block, gather, x)(
           self.heads, self.hidden, self.activation, self.gated, self.qkv_bias,
           self.layer_scale, self.eps, attends=first <= 2 * layer,
           mixes=last >= 2 * layer + 2, name=f'block_{layer}',

@@ -11,6 +11,7 @@ of it inside the jitted step:
     features = cache.expand(batch.inputs, store.codebook)    # in jit
 """
 
+from lst.cache.alike import Peers
 from lst.cache.disk import Disk
 from lst.cache.errors import CacheError
 from lst.cache.estimate import Choice, Free, Work, choose, free
@@ -19,6 +20,7 @@ from lst.cache.key import Key, digest_of, folder_of, root_of
 from lst.cache.making import build
 from lst.cache.memory import Memory, build_in_memory
 from lst.cache.origins import Options, Origin, options, origin
+from lst.cache.origins import key as key_of
 from lst.cache.preparing import Prepared, prepare
 from lst.cache.rows import Produced, Recipe, Store
 
@@ -32,6 +34,7 @@ __all__ = [
     'Memory',
     'Options',
     'Origin',
+    'Peers',
     'Prepared',
     'Produced',
     'Recipe',
@@ -46,6 +49,7 @@ __all__ = [
     'fit',
     'folder_of',
     'free',
+    'key_of',
     'options',
     'origin',
     'prepare',

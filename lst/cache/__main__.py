@@ -1,5 +1,6 @@
-"""`python -m lst.cache build|inspect|verify|prune`, see `USAGE`."""
+"""`python -m lst.cache build|status|inspect|verify|prune`, see `USAGE`."""
 
+import signal
 import sys
 import time
 
@@ -10,6 +11,9 @@ USAGE = """python -m lst.cache COMMAND [FLAGS]
   build --config=FILE [--config.a.b=value]   computes the features of all
       splits of a config, or what is missing of them; the same flags as
       python -m lst.main
+      any number of processes on any machines may do so together
+  status --config=FILE   says how much of them is there; status 3 if not all;
+      --wait returns when all is
   inspect   lists the caches
   verify    reads every checksum; status 1 if anything is damaged;
       --repair deletes what is, so that the next build makes it anew
@@ -26,9 +30,35 @@ _REPAIR = flags.DEFINE_bool('repair', False, 'Delete damaged shards.')
 _DAYS = flags.DEFINE_float('days', None, 'Prune what was not used for longer.')
 _GIB = flags.DEFINE_float('gib', None, 'Prune down to this size.')
 _INCOMPLETE = flags.DEFINE_bool('incomplete', False, 'Prune what lacks shards.')
+_WAIT = flags.DEFINE_bool('wait', False, 'Wait until all is there.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Only say what would go.')
 
-DAMAGED, STOPPED, USED_WRONGLY, INTERRUPTED = 1, 1, 2, 130
+DAMAGED, STOPPED, USED_WRONGLY, MISSING, INTERRUPTED = 1, 1, 2, 3, 130
+# Told to leave its machine; the same command goes on.
+RESTART = 75
+
+
+def _splits(config):
+  """(origin, data) and [(split, options, passes over it)] of a config."""
+  from lst import cache, data
+  from lst import method as methods
+  from lst.backbones import backbone as backbones
+  dataset = data.build(config.data)
+  backbone = backbones.build(config.backbone)
+  method = methods.build(config, backbone, len(dataset.classes))
+  if method.extract is None:
+    raise ValueError(
+        f'config.method={config.method!r} has no frozen features to keep')
+  options = cache.options(config)._replace(mode='disk')
+  if _ROOT.value:
+    options = options._replace(path=_ROOT.value)
+  plain, epochs = options._replace(augment='none', views=1), config.train.epochs
+  every = [
+      (dataset.train, options, epochs),
+      (dataset.val, plain, epochs / config.train.eval_epochs),
+      (dataset.test, plain, 1.0)]
+  return cache.origin(backbone, method.extract), dataset, [
+      one for one in every if one[0] is not None]
 
 
 def build(config) -> None:
@@ -41,33 +71,35 @@ def build(config) -> None:
     lst.cache.CacheError, lst.data.DataError, ValueError, OSError: as training
       does.
   """
-  from lst import cache, data
-  from lst import method as methods
-  from lst.backbones import backbone as backbones
-  dataset = data.build(config.data)
-  backbone = backbones.build(config.backbone)
-  method = methods.build(config, backbone, len(dataset.classes))
-  if method.extract is None:
-    raise ValueError(
-        f'config.method={config.method!r} has no frozen features to keep')
-  origin = cache.origin(backbone, method.extract)
-  options = cache.options(config)._replace(mode='disk')
-  if _ROOT.value:
-    options = options._replace(path=_ROOT.value)
-  train, epochs = dataset.train, config.train.epochs
-  plain = options._replace(augment='none', views=1)
+  from lst import cache
+  origin, dataset, splits = _splits(config)
   codebook = None
-  for split, how, passes in (
-      (train, options, epochs),
-      (dataset.val, plain, epochs / config.train.eval_epochs),
-      (dataset.test, plain, 1.0)):
-    if split is None:
-      continue
+  for split, how, passes in splits:
     store = cache.prepare(
-        origin, how, split, train, epochs=passes, codebook=codebook,
+        origin, how, split, dataset.train, epochs=passes, codebook=codebook,
         note={'data': dataset.name}, progress=_progress).store
     codebook = store.codebook
     print(f'{store.folder}: {store.rows:,} rows of {split.name!r}')
+
+
+def _status(root) -> int:
+  from lst import cache
+  from lst.cache import manifest
+  if _CONFIG.value is None:
+    return _say('status needs --config=FILE, such as configs/digits.py')
+  origin, dataset, splits = _splits(_CONFIG.value)
+  found = [
+      cache.folder_of(
+          cache.root_of(how.path),
+          cache.key_of(origin, how, split, dataset.train))
+      for split, how, _ in splits]
+  while True:
+    told = [manifest.told(folder) for folder in found]
+    if all(complete for complete, _ in told) or not _WAIT.value:
+      break
+    time.sleep(5)
+  print('\n'.join(words for _, words in told))
+  return 0 if all(complete for complete, _ in told) else MISSING
 
 
 def _progress(done: int, total: int) -> None:
@@ -159,7 +191,8 @@ def _prune(root) -> int:
 
 
 COMMANDS = {
-    'build': _build, 'inspect': _inspect, 'verify': _verify, 'prune': _prune}
+    'build': _build, 'status': _status, 'inspect': _inspect,
+    'verify': _verify, 'prune': _prune}
 
 
 def _say(message: str) -> int:
@@ -186,6 +219,8 @@ def main(argv: list[str]) -> int:
   if len(argv) != 2 or argv[1] not in COMMANDS:
     return _say(USAGE)
   from lst import cache, data
+  # So that the leases of a worker that is sent away end with it.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(RESTART))
   if not flags.FLAGS['verbosity'].present:
     logging.set_verbosity(logging.WARNING)
   try:

@@ -128,7 +128,7 @@ def delete(found: Found, say: Callable[[str], Any] = print) -> bool:
   What is not of the cache stays, and so does a cache that is being written.
   """
   try:
-    with folders.locked(found.folder, say=None):
+    with folders.alone(found.folder):
       folders.clear(found.folder)
   except CacheError as error:
     say(str(error))

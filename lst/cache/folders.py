@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import filelock
 
-from lst.cache import codebooks, forms, layout, shards
+from lst.cache import claims, codebooks, forms, layout, shards
 from lst.cache.errors import CacheError
 
 MEND = ('The command that made it (training, or `python -m lst.cache build`) '
@@ -53,12 +53,28 @@ def locked(
     if say is None:
       raise CacheError(
           f'{folder} is in use by another process that writes it') from error
-    say(f'another process writes the features in {folder}: waiting for it')
+    say(f'another process begins the features in {folder}: waiting for it')
     lock.acquire()
   try:
     yield
   finally:
     lock.release()
+
+
+@contextlib.contextmanager
+def alone(folder: pathlib.Path) -> Iterator[None]:
+  """Holds the folder of a cache that nobody writes, without waiting.
+
+  Raises:
+    CacheError: another process writes it.
+  """
+  with locked(folder, say=None):
+    makers = set(claims.held(folder).values())
+    if makers:
+      raise CacheError(
+          f'{folder} is in use by another process that writes it '
+          f'({"; ".join(sorted(makers))})')
+    yield
 
 
 def faults(
@@ -102,7 +118,8 @@ def contents(folder: pathlib.Path) -> list[pathlib.Path]:
   names = [
       path for path in sorted(folder.glob('*'))
       if re.fullmatch(r'tap_\d+|label|codebook\.safetensors(\.part)?|'
-                      r'about\.json\.part', path.name)]
+                      r'about\.json\.part|manifest\.json(\..*\.part)?',
+                      path.name)]
   return [*names, *folder.glob(layout.ABOUT)]
 
 
@@ -123,7 +140,7 @@ def discard(folder: pathlib.Path, found: Sequence[Fault]) -> int:
   Raises:
     CacheError: another process writes the cache.
   """
-  with locked(folder, say=None):
+  with alone(folder):
     plan = layout.read_about(folder).layout
     arrays = {array.name: array for array in plan.arrays}
     gone = 0

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from lst.cache.errors import CacheError
+
 # Raised whenever the same ingredients would give other bytes.
 VERSION = 2
 PREFIX = 20
@@ -84,8 +86,16 @@ def digest_of(tree: Any) -> str:
 
 
 def root_of(path: str = '') -> pathlib.Path:
-  """The folder of all caches: `path`, $LST_CACHE or ~/.cache/lst/features."""
+  """The folder of all caches: `path`, $LST_CACHE or ~/.cache/lst/features.
+
+  Raises:
+    CacheError: it is a bucket.
+  """
   path = path or os.environ.get('LST_CACHE') or '~/.cache/lst/features'
+  if '://' in path:
+    raise CacheError(
+        f'the caches cannot be at {path}: they are mapped into memory. Mount '
+        'the bucket (gcsfuse; see launch/README.md) and give that folder')
   return pathlib.Path(path).expanduser().absolute()
 
 

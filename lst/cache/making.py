@@ -9,15 +9,28 @@ import sys
 import time
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
-from lst.cache import codebooks, fill, folders, layout, shards
+from lst.cache import (
+    claims,
+    codebooks,
+    fill,
+    folders,
+    layout,
+    manifest,
+    shards,
+)
 from lst.cache import key as keys
 from lst.cache.disk import Disk
 from lst.cache.errors import CacheError
 from lst.cache.rows import Recipe
 
 PACKAGES = ('lst', 'jax', 'tensorstore', 'numpy')
+# Rows, about, that a worker takes at a time: many batches, as the last of them
+# may be short.
+UNIT_ROWS = 2048
+# Seconds between looks at what other workers have made.
+POLL = 1.0
 
 
 def build(
@@ -28,14 +41,15 @@ def build(
     note: dict[str, Any] | None = None,
     shard_bytes: int = layout.SHARD_BYTES,
     checksums: bool = False,
+    unit_rows: int = UNIT_ROWS,
     say: Callable[[str], Any] = print,
     progress: fill.Progress | None = None,
 ) -> Disk:
   """Opens the cache of a key, after computing whatever is missing of it.
 
-  Stopped in whatever way, the same call goes on with the shards that are not
-  there yet; a damaged or missing shard is computed anew, no other. A second
-  process that builds the same waits, then opens what the first has made.
+  Stopped in whatever way, the same call computes the shards that are missing or
+  damaged, no other. Processes that build the same, on any machines, share them:
+  each takes some that no other is at, and returns when all are there.
 
   Args:
     root: the folder of all caches.
@@ -45,17 +59,19 @@ def build(
     shard_bytes: about the size of a shard.
     checksums: whether to read everything that is there, or to trust files of
       the right size until their rows are first read.
-    say: told what is waited for or computed anew.
-    progress: called with (rows done, rows to do).
+    unit_rows: about how many rows a process takes at a time.
+    say, progress: told what is waited for; called with (rows done, rows to do).
 
   Raises:
     CacheError: the rows are not what was announced, or the disk is full.
   """
   folder = keys.folder_of(root, key)
   with folders.locked(folder, say):
-    about, codebook = _begin(
-        folder, key, recipe, note or {}, shard_bytes, say)
-    _complete(folder, about.layout, recipe, codebook, checksums, progress, say)
+    about, codebook = _begin(folder, key, recipe, note or {}, shard_bytes, say)
+    missing = _missing(folder, about.layout, checksums, say)
+  if missing:
+    work = _Work(folder, about.layout, recipe, codebook, progress, say)
+    work.all(missing, -(-unit_rows // about.layout.shard_rows))
   return Disk(folder)
 
 
@@ -104,26 +120,73 @@ def _found(folder: pathlib.Path, say):
     return about, None
 
 
-def _complete(folder, plan, recipe, codebook, checksums, progress, say):
-  """Finds the shards that are missing or damaged and writes them."""
+def _missing(folder, plan, checksums, say) -> list[int]:
+  """The shards that are missing or damaged; what is damaged is deleted."""
   # Nothing here reads zarr.json, but others do: it is to be right, too.
   for array in plan.arrays:
     shards.open_array(folder, plan, array, write=True)
   found = folders.faults(folder, plan, checksums)
   missing = sorted({fault.shard for fault in found})
-  if not missing:
-    return
-  if len(missing) < plan.shards:
+  if missing and len(missing) < plan.shards:
     say(f'{folder}: computing {len(missing)} of {plan.shards} shards')
-  for array, shard in itertools.product(plan.arrays, missing):
-    # TensorStore would read the last, shorter shard before it writes it.
-    shards.path_of(folder, array, shard).unlink(missing_ok=True)
-  todo = plan.rows_of(missing)
-  writer = shards.Writer(folder, plan, missing)
-  for parts in fill.encoded(
-      recipe.produce(todo), codebook, len(todo), progress):
-    writer.add(parts)
-  writer.wait()
+  arrays = {array.name: array for array in plan.arrays}
+  for name, shard, _ in found:
+    shards.path_of(folder, arrays[name], shard).unlink(missing_ok=True)
+  return missing
+
+
+class _Work(NamedTuple):
+  """What one process does of a cache, beside others or alone."""
+
+  folder: pathlib.Path
+  plan: layout.Layout
+  recipe: Recipe
+  codebook: Any
+  progress: fill.Progress | None
+  say: Callable[[str], Any]
+
+  def all(self, missing: list[int], unit: int) -> None:
+    """Makes shards, `unit` at a time, until all are there."""
+    total, said = len(self.plan.rows_of(missing)), False
+    with claims.Claims(self.folder) as own:
+      while missing:
+        taken = own.take(missing, unit)
+        # Another may have made some between the look and the lease.
+        mine = self._left(taken)
+        left = len(self.plan.rows_of(missing))
+        if mine:
+          self._write(mine, total - left, total)
+        own.release(taken)
+        missing = self._left(missing)
+        manifest.write(self.folder, self.plan)
+        if missing and not taken:
+          if not said:
+            self.say(f'other processes make {len(missing)} shards of '
+                     f'{self.folder}: waiting for them')
+            said = True
+          time.sleep(POLL)
+
+  def _left(self, numbers: list[int]) -> list[int]:
+    return [
+        n for n in numbers if any(
+            shards.whole(self.folder, self.plan, array, n)
+            for array in self.plan.arrays)]
+
+  def _write(self, mine: list[int], done: int, total: int) -> None:
+    for array, shard in itertools.product(self.plan.arrays, mine):
+      # TensorStore would read the last, shorter shard before it writes it.
+      shards.path_of(self.folder, array, shard).unlink(missing_ok=True)
+    todo = self.plan.rows_of(mine)
+    writer = shards.Writer(self.folder, self.plan, mine)
+
+    def progress(here: int, _: int) -> None:
+      if self.progress:
+        self.progress(done + here, total)
+
+    for parts in fill.encoded(
+        self.recipe.produce(todo), self.codebook, len(todo), progress):
+      writer.add(parts)
+    writer.wait()
 
 
 def _versions() -> dict[str, str]:

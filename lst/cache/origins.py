@@ -30,6 +30,8 @@ class Origin(NamedTuple):
     mean, std: that images are brought to.
     dtype: of the features.
     put: moves a batch of images to the devices.
+    plain: `extract` as the key knows it, where it says how weights lie; None
+      = `extract`.
   """
 
   extract: Callable[[Any, Any], Features]
@@ -41,6 +43,7 @@ class Origin(NamedTuple):
   std: tuple[float, ...]
   dtype: str
   put: Callable[[Any], Any] = jnp.asarray
+  plain: Callable[[Any, Any], Features] | None = None
 
   @property
   def like(self) -> Features:
@@ -66,7 +69,7 @@ class Options(NamedTuple):
 
 def origin(
     backbone: Any, extract: Callable, frozen: Any = None,
-    put: Callable[[Any], Any] = jnp.asarray,
+    put: Callable[[Any], Any] = jnp.asarray, plain: Callable | None = None,
 ) -> Origin:
   """The origin of a `lst.backbones` backbone under a method's `extract`.
 
@@ -75,6 +78,7 @@ def origin(
     extract: of the method.
     frozen: the weights, where they are on the devices already.
     put: moves a batch of images to the devices.
+    plain: as `Origin` has it.
 
   Raises:
     CacheError: there are no weights.
@@ -87,7 +91,7 @@ def origin(
   return Origin(
       extract, frozen, keys.digest_of(frozen), backbone.name,
       tuple(backbone.image_size), tuple(backbone.mean), tuple(backbone.std),
-      backbone.dtype, put)
+      backbone.dtype, put, plain)
 
 
 def options(config: Any) -> Options:
@@ -123,7 +127,7 @@ def program(origin: Origin) -> str:
   """
   images = jax.ShapeDtypeStruct((1, *origin.image_size, 3), np.uint8)
   shapes = jax.eval_shape(lambda x: x, origin.frozen)
-  traced = jax.make_jaxpr(origin.extract)(shapes, images)
+  traced = jax.make_jaxpr(origin.plain or origin.extract)(shapes, images)
   # Functions print where they lie in memory.
   text = re.sub(r'0x[0-9a-f]+', '', str(traced.jaxpr))
   text += keys.digest_of(traced.consts)

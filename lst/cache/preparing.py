@@ -10,6 +10,8 @@ import numpy as np
 
 from lst.cache import estimate, fill, folders, forms, layout
 from lst.cache import key as keys
+from lst.cache.alike import ALONE, Peers
+from lst.cache.errors import CacheError
 from lst.cache.making import build
 from lst.cache.memory import build_in_memory
 from lst.cache.origins import FIT_ROWS, Options, Origin, key
@@ -19,7 +21,7 @@ from lst.data import Loader, Split, eval_rows, viewed
 
 def recipe(
     origin: Origin, options: Options, split: Split, train: Split,
-    codebook: forms.Codebook | None = None,
+    codebook: forms.Codebook | None = None, peers: Peers = ALONE,
 ) -> Recipe:
   """How the rows of `split` are made.
 
@@ -29,17 +31,19 @@ def recipe(
     split: the examples, without views.
     train: what the codebook is found on.
     codebook: where that is done already.
+    peers: that make the same rows at the same time, each its part of a batch.
   """
-  extract = jax.jit(origin.extract)
+  whole = peers.whole or _alone(origin)
 
   def produce(rows: np.ndarray, split: Split = split) -> Iterator[Produced]:
     every = viewed(split, options.augment, options.views)
     load = Loader(every, origin.image_size, options.resize)
     batches = eval_rows(
         rows, load, batch_size=options.batch_size, workers=options.workers,
-        prefetch=options.prefetch)
-    for batch in batches:
-      taps = extract(origin.frozen, origin.put(batch.inputs)).taps
+        prefetch=options.prefetch, process_index=peers.index,
+        process_count=peers.count)
+    for own in batches:
+      taps, batch = whole(own)
       yield Produced(taps, batch.label[batch.mask > 0])
 
   def fit() -> forms.Codebook:
@@ -55,6 +59,16 @@ def recipe(
 
   return Recipe(
       origin.like.taps, split.size * options.views, produce, fit)
+
+
+def _alone(origin: Origin) -> Callable[[Any], tuple[Any, Any]]:
+  """(batch of images) -> (its taps, the batch), on this host's devices."""
+  extract = jax.jit(origin.extract)
+
+  def whole(batch):
+    return extract(origin.frozen, origin.put(batch.inputs)).taps, batch
+
+  return whole
 
 
 def _norm(origin: Origin):
@@ -112,35 +126,47 @@ def prepare(
     note: dict[str, Any] | None = None,
     say: Callable[[str], Any] = print,
     progress: fill.Progress | None = None,
+    peers: Peers = ALONE,
 ) -> Prepared:
   """Chooses where to keep the features of a split, and makes what is missing.
 
   Args:
-    origin, options: of the features, and how to keep them.
-    split, train: whose features they are; what a codebook is found on.
+    origin, options, split, train: as `recipe` has them.
     epochs: how often every example is going to be read.
-    codebook: of the training split, where that is ready.
-    note: for `inspect`, such as the name of the data.
-    say, progress: as `build` has them.
+    codebook: of the training split, if it is ready.
+    note, say, progress: as `build` has them.
+    peers: the processes that call this at the same time.
 
   Raises:
-    CacheError: a mode that does not fit, or as `build` does.
-    lst.data.DataError: an image cannot be read, or a view is not there.
+    CacheError, lst.data.DataError: a mode does not fit; as `build` does.
   """
   if options.mode == 'off':
     return Prepared(None, estimate.Choice('off', 'off, as asked', {}))
   root, name = keys.root_of(options.path), key(origin, options, split, train)
-  work = _work(origin, options, split, train, epochs, root, name)
-  choice = estimate.choose(options.mode, work, estimate.free(root))
+  work = _work(origin, options, split, train, epochs, root, name, peers)
+  choice = _choice(options, work, root, peers)
   say(f'features of {split.name!r}: {choice.reason}')
   if choice.mode == 'off':
     return Prepared(None, choice)
-  how = recipe(origin, options, split, train, codebook)
   if choice.mode == 'ram':
+    how = recipe(origin, options, split, train, codebook, peers)
     return Prepared(build_in_memory(how, progress), choice)
+  how = recipe(origin, _share(options, peers), split, train, codebook)
   note = _note(origin, split, work) | (note or {})
-  store = build(root, name, how, note=note, say=say, progress=progress)
-  return Prepared(store, choice)
+  return Prepared(
+      build(root, name, how, note=note, say=say, progress=progress), choice)
+
+
+def _choice(options, work, root, peers: Peers) -> estimate.Choice:
+  """That of the first process: it rests on times, which differ."""
+  return estimate.Choice(*peers.agree(
+      lambda: estimate.choose(options.mode, work, estimate.free(root)),
+      CacheError))
+
+
+def _share(options: Options, peers: Peers) -> Options:
+  """On disk each process makes shards, in batches of its share."""
+  return options._replace(batch_size=options.batch_size // peers.count)
 
 
 def _note(origin, split, work) -> dict[str, Any]:
@@ -149,14 +175,15 @@ def _note(origin, split, work) -> dict[str, Any]:
 
 
 def _work(
-    origin, options, split, train, epochs, root, name
+    origin, options, split, train, epochs, root, name, peers
 ) -> estimate.Work:
   folder = keys.folder_of(root, name)
   kept = folders.complete(folder)
   if kept:
     seconds = layout.read_about(folder).note['forward_seconds']
   else:
-    seconds = forward_seconds(origin, options.batch_size)
+    share = _share(options, peers).batch_size
+    seconds = forward_seconds(origin, share) / peers.count
   fitted = 0 if options.form == 'exact' else min(
       FIT_ROWS, train.size * options.views)
   return estimate.Work(

@@ -4,17 +4,18 @@ from collections.abc import Callable
 
 from lst.data import csv_file, digits, folder, procedural, tfds, vtab
 from lst.data.examples import Data, DataError, Source
-from lst.data.splits import nearest, select
+from lst.data.splits import nearest, select, shared
+from lst.staging import local
 
 # From the config to what the source offers. Its fields stop here.
 SOURCES: dict[str, Callable[..., Source]] = {
   'digits': lambda c: digits.source(),
   'tfds': lambda c: tfds.source(
-    c.task, c.path, c.image_key, c.label_key, c.reading
+    c.task, local(c.path), c.image_key, c.label_key, c.reading
   ),
-  'folder': lambda c: folder.source(c.path, c.classes),
-  'vtab': lambda c: vtab.source(c.path, c.task, c.classes),
-  'csv': lambda c: csv_file.source(c.path, c.classes),
+  'folder': lambda c: folder.source(local(c.path), c.classes),
+  'vtab': lambda c: vtab.source(local(c.path), c.task, c.classes),
+  'csv': lambda c: csv_file.source(local(c.path), c.classes),
   'procedural': lambda c: procedural.source(c.task),
 }
 
@@ -23,21 +24,22 @@ def build(config) -> Data:
   """Opens the source that a config names and takes its splits.
 
   Args:
-    config: `name` (a key of `SOURCES`), `path`, `task`, `classes` (a file of
-      class names), `image_key`, `label_key` and `reading` (of a TFDS dataset),
-      and the split strings `train`, `val` and `test`; '' means none.
+    config: `name` (a key of `SOURCES`), `path` (gs:// too), `task`, `classes`
+      (a file of class names), `image_key`, `label_key` and `reading` (of a TFDS
+      dataset), the split strings `train`, `val` and `test` ('' means none) and
+      `allow_overlap`, whether they may share examples.
 
   Returns:
     The splits, nothing of which is read or decoded yet.
 
   Raises:
-    DataError: an unknown source, task or split, or files that are missing or
-      malformed.
+    DataError: an unknown source, task or split, files that are missing or
+      malformed, or training examples among those that evaluate.
 
   >>> import types
   >>> config = types.SimpleNamespace(
   ...   name='procedural', task='count', train='train[:80%]',
-  ...   val='train[80%:]', test='test')
+  ...   val='train[80%:]', test='test', allow_overlap=False)
   >>> data = build(config)
   >>> data.train.size, data.val.size, data.test.size
   (800, 200, 2000)
@@ -54,4 +56,19 @@ def build(config) -> Data:
     select(text, source.splits, source.name) if text else None
     for text in (config.train, config.val, config.test)
   )
+  if not config.allow_overlap:
+    _check_apart(train, {'val': val, 'test': test})
   return Data(train, val, test, source.classes, source.name)
+
+
+def _check_apart(train, others) -> None:
+  """Raises DataError where a split that evaluates holds what is trained on."""
+  for name, split in others.items():
+    count = 0 if split is None else shared(train, split)
+    if count:
+      raise DataError(
+        f'config.data.train={train.name!r} and config.data.{name}='
+        f'{split.name!r} share {count} examples: accuracy on those says '
+        'nothing. Cut them apart, such as train[:80%] and train[80%:], or set '
+        'config.data.allow_overlap=True to have it so.'
+      )

@@ -42,6 +42,30 @@ class Slices:
     return source[stop - self._ends[part] + index]
 
 
+def shared(one: Split, other: Split) -> int:
+  """How many examples of the same source are in both splits.
+
+  Files are the same by their path, whatever list they are taken from.
+
+  >>> source = list(range(100))
+  >>> a, b = (select(text, {'all': source}, 'x')
+  ...         for text in ('all[:60]', 'all[50:]'))
+  >>> shared(a, b)
+  10
+  """
+  return sum(
+      max(0, min(stop, last) - max(start, begin))
+      for source, start, stop in one.source.slices
+      for of, begin, last in other.source.slices if of is source
+  ) or len(_files(one) & _files(other))
+
+
+def _files(split: Split) -> set[str]:
+  return {
+      path for source, start, stop in split.source.slices
+      for path in getattr(source, 'paths', ())[start:stop]}
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
   """Says which of `words` comes closest to `word`, or nothing.
 

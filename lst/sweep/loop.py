@@ -11,6 +11,7 @@ from lst import (
     build,
     checkpoint,
     evaluate,
+    hosts,
     metrics,
     opening,
     report,
@@ -139,11 +140,12 @@ class _Sweep:
   def finish(self) -> dict[str, Any]:
     """Tests and saves the winner; writes and shows the table."""
     parts, runs = self._parts, jax.device_get(self._runs)
-    rows = table.rows(self._config, parts, self._folder, runs)
+    rows = hosts.agreed(lambda: table.rows(
+        self._config, parts, self._folder, runs))
     row = int(np.argmax(runs.best_accuracy))
     point = parts.points[int(runs.index[row])]
     built = build.rebuilt(parts.built, point)
-    params = jax.device_put(
+    params = sharding.place(
         stacked.cut(runs.best_params, row, built.state.params),
         sharding.replicated(built.mesh))
     tested = metrics.Sums()
@@ -154,7 +156,9 @@ class _Sweep:
     best = self._folder / 'best'
     best.mkdir(exist_ok=True)
     workdir.claim(best, point)
-    table.write_metrics(self._folder, best, points.name(point, self._config))
+    if hosts.first():
+      table.write_metrics(
+          self._folder, best, points.name(point, self._config))
     result = report.finish(
         point, built, best, params, tested,
         {'flops_step_over_forward': None},
@@ -163,7 +167,8 @@ class _Sweep:
         images_per_second=self._screen.rate,
         seconds=time.monotonic() - self._began)
     result = {**result, 'config': config_lib.flat(self._config), 'sweep': rows}
-    workdir.write_json(self._folder / 'result.json', result)
-    table.write(self._config, rows, self._folder)
+    workdir.write_json(self._folder / workdir.RESULT, result)
+    if hosts.first():
+      table.write(self._config, rows, self._folder)
     table.show(rows, self._folder)
     return result

@@ -75,7 +75,7 @@ def start(parts: Parts) -> stacked.Runs:
     if kind not in inits:
       inits[kind] = build.initialiser(parts.built, point)
     params.append(inits[kind](jax.random.key(point.seed), parts.built.weights))
-  return jax.device_put(
+  return sharding.place(
       stacked.start(params, parts.built.optimizer),
       sharding.replicated(parts.built.mesh))
 
@@ -91,7 +91,7 @@ class Programs:
   def __init__(self, config, parts: Parts, runs: stacked.Runs):
     built = self._built = parts.built
     everywhere = sharding.replicated(built.mesh)
-    self._rates = jax.device_put((
+    self._rates = sharding.place((
         jnp.float32([p.optimizer.lr for p in parts.points]),
         jnp.float32([p.optimizer.weight_decay for p in parts.points])),
         everywhere)

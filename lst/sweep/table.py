@@ -5,10 +5,8 @@ import io
 import json
 from typing import Any
 
-import jax
 from etils import epath
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from lst import report, screen
@@ -20,8 +18,6 @@ SHOWN = 12
 
 def banner(config, parts, folder, first: int, chunk: int) -> None:
   """Prints what is about to be trained."""
-  if jax.process_index():
-    return
   about = report.banner(config, parts.built, folder, first, None)
   del about['step / forward']
   about['sweep'] = f'{len(parts.points)} runs: ' + ', '.join(
@@ -31,7 +27,7 @@ def banner(config, parts, folder, first: int, chunk: int) -> None:
   if parts.rungs:
     about['halving'] = ', '.join(
         f'{n} after step {s:,}' for s, n in parts.rungs.items())
-  Console().print(screen.table('lst', about), highlight=False)
+  screen.shown().print(screen.table('lst', about), highlight=False)
 
 
 def rows(config, parts, folder, runs) -> list[dict[str, Any]]:
@@ -112,7 +108,7 @@ def show(rows: list[dict[str, Any]], folder: epath.Path) -> None:
         *(f'{row[f]:g}' for f in fields),
         'diverged' if accuracy is None else f'{accuracy:.2%}',
         f'{row["best_step"]:,} of {row["last_step"]:,}')
-  console = Console()
+  console = screen.shown()
   console.print(out, highlight=False)
   console.print(
       f'all in {folder}/sweep.csv and sweep.png; the best is {folder}/best',

@@ -176,7 +176,7 @@ class _Tasks:
       if val:
         accuracy[k] = self._windows[k].validated(
             now, self._programs.evaluate(self._runs.params, k, val))
-    self._runs = jax.device_put(
+    self._runs = sharding.place(
         stacked.record(self._runs, accuracy, now),
         sharding.replicated(self._mesh))
     if self._saves(now):
@@ -206,7 +206,6 @@ class _Tasks:
       rows[task.name] = table.row(result, len(task.built.dataset.classes))
     result = json.loads(json.dumps(
         table.result(self._config, rows, result)))
-    if jax.process_index() == 0:
-      workdir.write_json(self._folder / 'result.json', result)
-      table.show(result, self._folder)
+    workdir.write_json(self._folder / workdir.RESULT, result)
+    table.show(result, self._folder)
     return result

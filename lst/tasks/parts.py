@@ -120,7 +120,7 @@ def start(tasks: list[Task]) -> stacked.Runs:
   """All tasks at step 0, each with the parameters it has alone."""
   built = tasks[0].built
   # The schedule has no part in the state of an optimizer.
-  return jax.device_put(
+  return sharding.place(
       stacked.start([t.built.state.params for t in tasks], built.optimizer),
       sharding.replicated(built.mesh))
 

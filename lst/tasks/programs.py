@@ -30,7 +30,7 @@ class Programs:
     self._built = tasks[0].built
     self._mesh = self._built.mesh
     everywhere = sharding.replicated(self._mesh)
-    self._plan = jax.device_put(parts.plan(tasks), everywhere)
+    self._plan = sharding.place(parts.plan(tasks), everywhere)
     most = self._plan.classes.shape[1]
     self._method = method.build(config, self._built.backbone, most)
     self._one = functools.partial(
@@ -88,7 +88,7 @@ class Programs:
     if members not in self._compiled:
       groups = self.groups(members)
       codebooks = tuple(
-          jax.device_put(
+          sharding.place(
               jax.tree.map(lambda *xs: jnp.stack(xs), *(
                   self._tasks[k].built.frozen for k in group)),
               sharding.replicated(self._mesh)) if group else None

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import jax
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from lst import config as config_lib
@@ -23,8 +21,6 @@ SHARED = (
 
 def banner(config, tasks, folder, first: int, facts: dict[str, Any]) -> None:
   """Prints what is about to be trained."""
-  if jax.process_index():
-    return
   about = [
       report.banner(t.config, t.built, folder, first,
                     facts['flops_step_over_forward']) for t in tasks]
@@ -36,7 +32,7 @@ def banner(config, tasks, folder, first: int, facts: dict[str, Any]) -> None:
           for task, own in zip(tasks, about, strict=True)),
       'trainable': f'{trained:,} parameters in {len(tasks)} tasks'}
   rows['steps'] = rows['steps'].replace('images', 'images of each task')
-  Console().print(screen.table('lst', rows), highlight=False)
+  screen.shown().print(screen.table('lst', rows), highlight=False)
 
 
 class Shown:
@@ -113,7 +109,7 @@ def show(result: dict[str, Any], folder) -> None:
         name, f'{own["classes"]:,}', f'{own["train_examples"]:,}',
         f'{own["steps"]:,}', _percent(own['val_accuracy']),
         _percent(own['test_accuracy']), f'{own["tested_step"]:,}')
-  console = Console()
+  console = screen.shown()
   console.print(out, highlight=False)
   console.print(
       f'{result["seconds"]:,.0f} s in all; each task is an ordinary run in '

@@ -85,5 +85,5 @@ def build(root, form='exact', dtype='float32', producer=None, **options):
 
 if __name__ == '__main__':
   slow = Producer(taps(), pause=float(sys.argv[2]))
-  _, computed = build(sys.argv[1], producer=slow, say=print)
+  _, computed = build(sys.argv[1], producer=slow, say=print, unit_rows=8)
   print('computed', len(computed))

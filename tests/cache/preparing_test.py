@@ -206,6 +206,12 @@ def test_the_command_line(weights, tmp_path):
   assert 'shard 0 of tap_01: wrong checksum' in verified.stdout
   assert 'lst/cache/__main__.py build' in verified.stdout
   assert not shard.exists()
+  status = run('status', *build[1:], root=root)
+  assert status.returncode == 3, status.stderr
+  assert sorted(
+      text.partition(': ')[2].partition(',')[0]
+      for text in status.stdout.splitlines()
+  ) == ['0 of 1 shards', '1 of 1 shards']
   again = run(*build, root=root)
   # The key is the same in another process.
   assert again.stdout.splitlines()[-1:] == done.stdout.splitlines()[-1:]

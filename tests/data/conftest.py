@@ -21,10 +21,13 @@ def make_config():
         'train': 'train',
         'val': '',
         'test': 'test',
+        'allow_overlap': False,
       }
     )
     config.lock()
-    config.update({k: str(v) for k, v in fields.items()})
+    config.update({
+      k: v if isinstance(v, bool) else str(v) for k, v in fields.items()
+    })
     return config
 
   return make

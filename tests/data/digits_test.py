@@ -1,6 +1,7 @@
 """The digits and their fixed split."""
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -52,3 +53,14 @@ def test_build_takes_the_splits_asked_for(make_config):
   assert (built.train.size, built.val.size, built.test.size) == (900, 100, 797)
   assert built.name == 'digits'
   assert data.build(make_config(test='')).test is None
+
+
+@pytest.mark.parametrize(('fields', 'said'), [
+  ({'train': 'train[:901]', 'val': 'train[900:]'},
+   "train='train[:901]' and config.data.val='train[900:]' share 1 ex"),
+  ({'train': 'train+test[:5]'}, "config.data.test='test' share 5 examples"),
+])
+def test_splits_that_share_examples_are_refused(make_config, fields, said):
+  with pytest.raises(data.DataError, match=re.escape(said)):
+    data.build(make_config(**fields))
+  data.build(make_config(**fields, allow_overlap=True))

@@ -21,7 +21,9 @@ def folder(tmp_path, write_image):
 
 
 def vtab(make_config, path, **fields):
-  fields = {'train': 'train800', 'val': 'val200', **fields}
+  # The lists of these tests name four images again and again.
+  fields = {
+    'train': 'train800', 'val': 'val200', 'allow_overlap': True, **fields}
   return data.build(make_config(name='vtab', path=path, **fields))
 
 
@@ -32,6 +34,13 @@ def test_lists_become_splits(folder, make_config):
   batch = next(data.eval_batches(built.test, batch_size=4, image_size=2))
   assert batch.label.tolist() == [1, 0, 1, 0]
   assert batch.inputs[:, 0, 0, 0].tolist() == [3, 2, 1, 0]
+
+
+def test_the_same_file_in_two_lists_is_one_example(folder, make_config):
+  with pytest.raises(
+    data.DataError,
+    match=r"train='train800' and config\.data\.val='val200' share 4 examples"):
+    vtab(make_config, folder, allow_overlap=False)
 
 
 def test_the_task_may_be_named_below_the_path(folder, make_config):

@@ -1,0 +1,169 @@
+"""The processes of one job: how they meet, agree and end together.
+
+A job is one process on each host, all started by the same command. Process 0
+speaks for all: it alone holds the workdir, shows and writes.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from lst.clusters import HostsError, asked
+
+__all__ = [
+    'RESTART', 'HostsError', 'Notice', 'Preempted', 'agreed', 'alone', 'asked',
+    'first', 'leave', 'lost', 'part', 'start', 'together']
+
+# The status of a run that the same command takes up again: it was told to
+# leave its machine, or lost a process. EX_TEMPFAIL of sysexits.h.
+RESTART = 75
+
+
+class Preempted(Exception):
+  """The run was told to end (SIGTERM) and left a checkpoint."""
+
+
+def start(arguments: dict[str, Any] | None, config) -> None:
+  """Joins the job that `asked` found, ahead of any look at a device.
+
+  Args:
+    arguments: what `asked` returned.
+    config: `lst.config.default().mesh`.
+
+  Raises:
+    HostsError: the processes did not find each other.
+  """
+  if arguments is None:
+    return
+  try:
+    jax.distributed.initialize(
+        **arguments, initialization_timeout=config.join_seconds,
+        heartbeat_timeout_seconds=config.lost_seconds,
+        shutdown_timeout_seconds=config.lost_seconds)
+  except (RuntimeError, ValueError) as error:
+    raise HostsError(
+        f'the processes of this job did not come together: {error}') from error
+
+
+def first() -> bool:
+  """Whether this process speaks for all."""
+  return jax.process_index() == 0
+
+
+def agreed(of_first: Callable[[], Any], *kinds: type[Exception]) -> Any:
+  """What process 0 gets by `of_first()`, in every process.
+
+  Args:
+    of_first: gives what can be written as JSON.
+    kinds: errors of it that all processes are to raise.
+  """
+  if jax.process_count() == 1:
+    return of_first()
+  told, mine = {}, None
+  if first():
+    try:
+      told = {'value': of_first()}
+    except kinds as error:
+      mine, told = error, {'kind': kinds.index(_kind(error, kinds)),
+                           'error': str(error)}
+  told = json.loads(_broadcast(json.dumps(told)))
+  if mine is not None:
+    raise mine
+  if 'kind' in told:
+    raise kinds[told['kind']](told['error'])
+  return told['value']
+
+
+def _kind(error, kinds):
+  return next(kind for kind in kinds if isinstance(error, kind))
+
+
+def _broadcast(text: str) -> str:
+  content = np.frombuffer(text.encode(), np.uint8)
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+  padded = np.zeros(size, np.uint8)
+  if first():
+    padded[:] = content
+  return bytes(np.asarray(
+      multihost_utils.broadcast_one_to_all(padded))).decode()
+
+
+class Notice:
+  """SIGTERM, which asks a run to leave its machine.
+
+  In a job of several processes one of them is enough: JAX's coordination
+  service lets all stop at the same step.
+  """
+
+  def __init__(self):
+    self._came, self._before = threading.Event(), None
+    alone = jax.process_count() == 1
+    if alone and threading.current_thread() is threading.main_thread():
+      self._before = signal.signal(
+          signal.SIGTERM, lambda *_: self._came.set())
+
+  def close(self) -> None:
+    """Leaves SIGTERM as it was before."""
+    if self._before is not None:
+      signal.signal(signal.SIGTERM, self._before)
+
+  def at(self, step: int) -> bool:
+    """Whether to stop after `step`; to be asked once a step."""
+    if jax.process_count() == 1:
+      return self._came.is_set()
+    return multihost_utils.reached_preemption_sync_point(step)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+  """Ends a process of several at once when something fails in it.
+
+  The way out of Python would wait for the others, which wait for this one.
+
+  Raises:
+    HostsError: a collective failed, since another process ended.
+  """
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if jax.process_count() == 1:
+      raise
+    raise HostsError(
+        'a process of this job has stopped, and so does process '
+        f'{jax.process_index()}: start all again, the same command goes on '
+        f'from the last checkpoint ({str(error).splitlines()[0][:200]})'
+    ) from error
+
+
+def lost() -> bool:
+  """Whether what is being raised says that other processes have ended."""
+  return jax.process_count() > 1 and isinstance(
+      sys.exception(), jax.errors.JaxRuntimeError)
+
+
+def part() -> None:
+  """Ends the job in good order: returns when all processes have come here."""
+  if not alone():
+    jax.distributed.shutdown()
+
+
+def alone() -> bool:
+  """Whether this process has joined no job."""
+  return not jax.distributed.is_initialized()
+
+
+def leave(status: int) -> None:
+  """Ends this process without waiting for others, if the job has any."""
+  if status and not alone():
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

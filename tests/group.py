@@ -1,0 +1,121 @@
+"""Several processes on one machine as one job: `python -m tests.group`."""
+
+import contextlib
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import jax
+
+from tests import runs
+
+DEVICES = 8
+# Seconds after which the others of a job count a silent process as lost.
+LOST = 15
+# Name -> what the run of this name changes in `runs.config`.
+CASES = {
+    'off': {'cache.mode': 'off'},
+    'disk': {'cache.mode': 'disk'},
+    'ram': {'cache.mode': 'ram'},
+    'fsdp': {'cache.mode': 'off', 'mesh.fsdp': 2, 'mesh.min_size': 512},
+    'sweep': {'cache.mode': 'off', 'sweep.lr': (1e-2, 3e-3)},
+    'tasks': {'cache.mode': 'disk'},
+}
+
+
+def config(weights: str, name: str, cache: pathlib.Path):
+  """Twelve steps on 60 images, with validation and test padded."""
+  out = runs.config(
+      weights, epochs=3.2, eval_epochs=1.6, log_steps=1, checkpoint_steps=4)
+  out.cache.path, out.optimizer.lr = str(cache), 1e-2
+  out.update_from_flattened_dict(CASES[name])
+  if name == 'tasks':
+    from lst import config as config_lib
+    for task, train in (('a', out.data.train), ('b', 'train[100:150]')):
+      out.tasks[task] = config_lib.data()
+      out.tasks[task].update(out.data)
+      out.tasks[task].train = train
+    out.data.update(config_lib.data())
+  return out
+
+
+def config_file(path: pathlib.Path, weights: str) -> pathlib.Path:
+  """A config file of the run 'off' that stops where STOP says."""
+  path.write_text(f'''"""Made by a test."""
+{runs.STOPS}
+def get_config():
+  from tests import group
+  out = group.config({weights!r}, 'off', '')
+  out.mesh.lost_seconds = {LOST}
+  return out
+''')
+  return path
+
+
+def run(weights: str, name: str, folder: pathlib.Path, cache: pathlib.Path):
+  """One run of that name in `folder`/name."""
+  from lst import sweep, tasks, train
+  parts = {'sweep': sweep, 'tasks': tasks}
+  return parts.get(name, train).run(
+      config(weights, name, cache), folder / name)
+
+
+def port() -> int:
+  """A port that is free now."""
+  with contextlib.closing(socket.socket()) as free:
+    free.bind(('127.0.0.1', 0))
+    return free.getsockname()[1]
+
+
+def environment(index: int, count: int, port: int) -> dict[str, str]:
+  """Of one process of `count`, as a scheduler sets it."""
+  return {
+      **os.environ, 'PYTHONPATH': str(runs.ROOT), 'PYTHON': sys.executable,
+      'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
+      'JAX_PROCESS_ID': str(index), 'JAX_NUM_PROCESSES': str(count),
+      'JAX_NUM_CPU_DEVICES': str(DEVICES // count),
+      'XLA_FLAGS': '--xla_cpu_multi_thread_eigen=false'}
+
+
+def job(count: int, *flags, last=None) -> list:
+  """The command of a job in so many processes; see `start`."""
+  return _start(count, [str(runs.ROOT / 'launch' / 'run.sh'), *flags], last)
+
+
+def start(count: int, module: str, *arguments, last=None) -> list:
+  """`python -m module arguments` as so many processes of one job.
+
+  Args:
+    count: of processes.
+    module, arguments: of each.
+    last: what the environment of the last one has beside that of the others.
+  """
+  return _start(
+      count, [sys.executable, '-m', module, *map(str, arguments)], last)
+
+
+def _start(count, command, last) -> list:
+  at = port()
+  return [
+      subprocess.Popen(
+          command, cwd=runs.ROOT,
+          env=environment(index, count, at) | (
+              last or {} if index == count - 1 else {}), text=True,
+          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+      for index in range(count)]
+
+
+def main(weights: str, folder: str, cache: str, *names: str) -> None:
+  """One process: the runs of these names, one after the other."""
+  from lst import hosts
+  hosts.start(hosts.asked(os.environ), config(weights, 'off', '').mesh)
+  assert jax.device_count() == DEVICES
+  with hosts.together():
+    for name in names:
+      run(weights, name, pathlib.Path(folder), pathlib.Path(cache))
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])
