@@ -1,7 +1,7 @@
 """The one schema of every option: its default and its meaning, locked.
 
 A config file starts from `default()`, changes what it needs and returns it;
-see `configs/`. A field that is not here cannot be set.
+see `configs/`. A field that is not in `lst/options/` cannot be set.
 """
 
 import re
@@ -9,7 +9,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from lst import config_placement
+from lst.options import inputs, methods, training
+from lst.options.inputs import data
+
+__all__ = ['check', 'data', 'default', 'flat', 'order_seed']
 
 # What else is in the folder of a run of several tasks.
 _TAKEN = ('checkpoints', 'tensorboard')
@@ -29,18 +32,18 @@ def default() -> ConfigDict:
   # Several tasks in place of `data`, trained in one pass of the backbone:
   # config.tasks.digits = data(), a whole data config under each name.
   config.tasks = ConfigDict()
-  config.backbone = _backbone()
-  config.cache = _cache()
-  config.side = _side()
-  config.tuning = _tuning()
-  config.placement = config_placement.placement()
-  config.search = config_placement.search()
-  config.optimizer = _optimizer()
-  config.train = _train()
-  config.mesh = _mesh()
+  config.backbone = inputs.backbone()
+  config.cache = inputs.cache()
+  config.side = methods.side()
+  config.tuning = methods.tuning()
+  config.placement = methods.placement()
+  config.search = methods.search()
+  config.optimizer = training.optimizer()
+  config.train = training.train()
+  config.mesh = training.mesh()
   # (first, last) step of a trace for xprof in workdir/profile.
   config.profile = ConfigDict({'steps': ()})
-  config.sweep = _sweep()
+  config.sweep = training.sweep()
   config.lock()
   config.tasks.unlock()
   return config
@@ -91,189 +94,3 @@ def _check_task(name: str, value: Any) -> None:
         f'config.tasks has {name!r}, which cannot be a folder of its own in '
         'that of the run: use letters, digits, _ and -, and none of '
         f'{", ".join(_TAKEN)}')
-
-
-def data() -> ConfigDict:
-  """The part of a config that names data, with its defaults, locked."""
-  out = ConfigDict(dict(
-      # digits, tfds, folder, vtab, csv or procedural.
-      name='digits',
-      # tfds: data folder ('' = $TFDS_DATA_DIR); folder, vtab: the folder; csv:
-      # the file.
-      path='',
-      # tfds: name[/config][:version]; vtab: a folder below path; procedural:
-      # count, location, ..., a key of `lst.data.procedural.TASKS`.
-      task='',
-      # File of class names, one a line; '' = the source's own.
-      classes='',
-      # Names of the features of a TFDS dataset.
-      image_key='image',
-      label_key='label',
-      # tfds: how the label is calculated where it is no feature, a key of
-      # `lst.data.readings.READINGS`; '' = it is label_key.
-      reading='',
-      # Splits, sliced and added as in TFDS: 'train[:800]+val'.
-      train='train',
-      val='',
-      test='test',
-      # Whether train may share examples with val or test.
-      allow_overlap=False,
-      # Of the order of the training examples; -1 = config.seed.
-      seed=-1,
-      # bilinear or bicubic (antialiased), bilinear_tf (TensorFlow's default).
-      resize='bilinear',
-      # none, flip (mirrored) or crop (a random window, mirrored or not): how
-      # each example's views 1, 2, ... are made; view 0 is the plain image.
-      augment='none',
-      # Fixed views of each example, of which an epoch shows one.
-      views=1,
-      # Threads that decode, and batches made ahead.
-      workers=2,
-      prefetch=4,
-      # Decoded images are kept in memory if all fit into this many bytes.
-      cache_bytes=2**31,
-  ))
-  return out.lock()
-
-
-def _backbone() -> ConfigDict:
-  return ConfigDict(dict(
-      # A known name ('embedded', 'vit_b16_in21k', 'dinov2_b14', ...), a file, a
-      # folder, or hf://org/name.
-      weights='embedded',
-      # Side in pixels that images are resized to; 0 = the checkpoint's own.
-      image_size=0,
-      # bfloat16 or float32: of the frozen pass and its features.
-      dtype='bfloat16',
-      # Mean and std of the inputs: backbone (the checkpoint's own), half
-      # (0.5, 0.5) or imagenet.
-      normalisation='backbone',
-  ))
-
-
-def _cache() -> ConfigDict:
-  return ConfigDict(dict(
-      # Of the backbone's features: disk, ram, off, or auto, which estimates
-      # bytes and seconds, chooses, and says why.
-      mode='auto',
-      # Folder of all caches; '' = $LST_CACHE, else ~/.cache/lst/features.
-      path='',
-      # exact, int8 (per channel), or projected (on `rank` directions).
-      form='exact',
-      rank=64,
-  ))
-
-
-def _side() -> ConfigDict:
-  return ConfigDict(dict(
-      # losa, lst, last, attentive or linear.
-      name='losa',
-      # cls, mean, patches (mean without CLS and registers), or auto: cls
-      # where the checkpoint has one, else mean.
-      pool='auto',
-      # frozen (the checkpoint's final norm on the refined tokens) or none.
-      norm='frozen',
-      # State (0 to 2L) that each block of the side network reads, in any order
-      # and the last one at the end; () = that after every block.
-      taps=(),
-      # Of LoSA, see `lst.LowRank`; the rank also of LAST.
-      rank=8,
-      residual='running',
-      # Blocks at the start of the backbone without a mixer or side block.
-      skip=0,
-      first='channel',
-      token_mixing=True,
-      activation='gelu',
-      alpha=1.0,
-      use_bias=False,
-      tap_norm=False,
-      # Of LST, see `lst.Ladder`.
-      reduction=8,
-      add_last=False,
-      # Of the attentive probe.
-      heads=12,
-  ))
-
-
-def _tuning() -> ConfigDict:
-  """Of methods that back-propagate; pool and norm are those of `side`."""
-  return ConfigDict(dict(
-      # Rematerialise each block in the backward pass: its memory for its time.
-      remat=False,
-      lora=dict(rank=8, scale=1.0, targets='qv'),
-      vpt=dict(tokens=10),
-      adaptformer=dict(rank=8, scale=0.1),
-      parallel=dict(rank=8, scale=1.0, where='both'),
-      sequential=dict(rank=8, scale=1.0, where='both'),
-  ))
-
-
-def _optimizer() -> ConfigDict:
-  return ConfigDict(dict(
-      # Peak of the rate of AdamW; warmed up, then cosine to zero.
-      lr=1e-3,
-      warmup_epochs=10.0,
-      weight_decay=1e-4,
-      b1=0.9,
-      b2=0.999,
-      # Norm that gradients are clipped to; 0 = not.
-      clip_norm=0.0,
-      # Batches whose gradients are averaged into one update.
-      accumulate=1,
-      label_smoothing=0.0,
-  ))
-
-
-def _train() -> ConfigDict:
-  return ConfigDict(dict(
-      epochs=100.0,
-      # Examples in a batch, over all hosts and devices.
-      batch_size=64,
-      eval_batch_size=128,
-      # Examples of a batch that go through at a time, to save memory: the
-      # gradients are those of the whole batch; 0 = all.
-      microbatch=0,
-      # Validation and a checkpoint after every so many epochs.
-      eval_epochs=1.0,
-      # A checkpoint also after every so many steps; 0 = only with validation.
-      checkpoint_steps=0,
-      # Steps that each line of the metrics sums over.
-      log_steps=50,
-  ))
-
-
-def _mesh() -> ConfigDict:
-  return ConfigDict(dict(
-      # Devices that a batch is split over beside `fsdp`; -1 = all.
-      data=-1,
-      # Devices of a host that share the backbone, a block gathered at a time,
-      # but for weights of fewer than `min_size` elements.
-      fsdp=1,
-      min_size=2**14,
-      # Seconds to wait for all processes, and until a silent one is lost.
-      join_seconds=300,
-      lost_seconds=60,
-  ))
-
-
-def _sweep() -> ConfigDict:
-  """Values to try in all combinations, trained together on the same features.
-
-  () = the field's own value alone. Flags: --config.sweep.lr='(1e-3, 3e-3)'.
-  """
-  return ConfigDict(dict(
-      # Of config.optimizer.
-      lr=(),
-      weight_decay=(),
-      # Of config.side.
-      rank=(),
-      alpha=(),
-      skip=(),
-      # Seeds of the initial parameters; the order of the data is one for all.
-      seed=(),
-      # Successive halving: at each rung the best 1 / halving of the runs go on;
-      # 0 = all runs go to the end.
-      halving=0,
-      # Runs trained at the same time; 0 = as many as memory allows.
-      chunk=0,
-  ))

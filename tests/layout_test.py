@@ -27,8 +27,8 @@ RUN = ('lst/train.py', '_run')
 ALLOWED = {
     'lst/features.py': (),
     'lst/product.py': (),
-    'lst/config.py': ('lst.config_placement',),
-    'lst/config_placement.py': (),
+    'lst/config.py': ('lst.options',),
+    'lst/options/': (),
     'lst/losses.py': (),
     'lst/metrics.py': (),
     'lst/sharding.py': (),

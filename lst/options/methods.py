@@ -1,6 +1,51 @@
-"""The options of adapters on edges, and of the search for edges."""
+"""Options of what is trained."""
 
 from ml_collections import ConfigDict
+
+
+def side() -> ConfigDict:
+  """The network beside the backbone, and the head of every method."""
+  return ConfigDict(dict(
+      # losa, lst, last, attentive or linear.
+      name='losa',
+      # cls, mean, patches (mean without CLS and registers), or auto: cls
+      # where the checkpoint has one, else mean.
+      pool='auto',
+      # frozen (the checkpoint's final norm on the refined tokens) or none.
+      norm='frozen',
+      # State (0 to 2L) that each block of the side network reads, in any order
+      # and the last one at the end; () = that after every block.
+      taps=(),
+      # Of LoSA, see `lst.LowRank`; the rank also of LAST.
+      rank=8,
+      residual='running',
+      # Blocks at the start of the backbone without a mixer or side block.
+      skip=0,
+      first='channel',
+      token_mixing=True,
+      activation='gelu',
+      alpha=1.0,
+      use_bias=False,
+      tap_norm=False,
+      # Of LST, see `lst.Ladder`.
+      reduction=8,
+      add_last=False,
+      # Of the attentive probe.
+      heads=12,
+  ))
+
+
+def tuning() -> ConfigDict:
+  """Of methods that back-propagate; pool and norm are those of `side`."""
+  return ConfigDict(dict(
+      # Rematerialise each block in the backward pass: its memory for its time.
+      remat=False,
+      lora=dict(rank=8, scale=1.0, targets='qv'),
+      vpt=dict(tokens=10),
+      adaptformer=dict(rank=8, scale=0.1),
+      parallel=dict(rank=8, scale=1.0, where='both'),
+      sequential=dict(rank=8, scale=1.0, where='both'),
+  ))
 
 
 def placement() -> ConfigDict:
