@@ -2,7 +2,7 @@
 # A run on spot TPU VMs by a queued resource, until it has ended:
 #
 #   PROJECT=my-project ZONE=us-west4-a TYPE=v5litepod-8 BUCKET=my-bucket \
-#     launch/queued.sh NAME --config=configs/digits.py
+#     SOURCE=https://... launch/queued.sh NAME --config=configs/digits.py
 #
 # Asks for the machines, waits, installs, runs launch/run.sh on all of them with
 # the workdir gs://BUCKET/runs/NAME, and starts over when they are taken away
@@ -13,9 +13,9 @@ set -euo pipefail
 : "${PROJECT:?set PROJECT to your Google Cloud project}"
 : "${ZONE:?set ZONE, such as us-west4-a}"
 : "${BUCKET:?set BUCKET to the name of a bucket in the same region}"
+: "${SOURCE:?set SOURCE to the git address that the machines clone lst from}"
 type=${TYPE:-v5litepod-8}
 version=${VERSION:-v2-alpha-tpuv5-lite}
-source=${SOURCE:-https://github.com/lst-dev/lst.git}
 poll=${POLL:-30}
 attempts=${ATTEMPTS:-50}
 restart=75
@@ -58,7 +58,7 @@ on_all() {
 trap remove EXIT
 # Quoted once more, for the shell of the machines.
 flags=$(printf ' %q' "$@" "--workdir=gs://$BUCKET/runs/$name" --processes=auto)
-install="(test -d lst || git clone -q '$source' lst) && cd lst &&
+install="(test -d lst || git clone -q '$SOURCE' lst) && cd lst &&
   pip install -q -e '.[cloud]' 'jax[tpu]'"
 
 for ((attempt = 1; attempt <= attempts; attempt++)); do

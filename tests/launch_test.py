@@ -114,6 +114,7 @@ def queued(folder: pathlib.Path, states: str, statuses: str, *arguments):
       check=False, timeout=60, env={
           **os.environ, 'PATH': f'{folder / "bin"}:{os.environ["PATH"]}',
           'PLAY': str(folder), 'PROJECT': 'p', 'ZONE': 'z', 'BUCKET': 'b',
+          'SOURCE': 'https://example.org/lst.git',
           'POLL': '0', 'ATTEMPTS': '3'})
   calls = folder / 'calls'
   return (done.returncode, calls.read_text() if calls.exists() else '',
