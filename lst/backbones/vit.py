@@ -108,22 +108,32 @@ class ViT(nn.Module):
         2l + 1 (block l after attention), 2l + 2 (after its MLP); the network
         goes on with what it returns.
     """
-    x, grid = self.embed(images)
-    rotate = None
-    if self.position == 'rotary':
-      rotate = positions.rotary(
-          grid, self.prefix, self.width // self.heads, self.rope_base)
+    x = self.embed(images)
     if self.pre_norm:
       x = layers.LayerNorm(self.eps, name='pre_norm')(x)
     x = at(0, x)
+    rotate = self.rotation(*images.shape[1:3])
     for layer in range(self.depth):
-      x = Block(
-          self.heads, self.hidden, self.activation, self.gated, self.qkv_bias,
-          self.layer_scale, self.eps, name=f'block_{layer}',
-      )(x, at, layer, rotate)
+      x = self.block(f'block_{layer}')(x, at, layer, rotate)
     if self.is_initializing():
       layers.LayerNorm(self.eps, name='norm')(x)
     return x
+
+  @nn.nowrap
+  def block(self, name: str | None = None) -> Block:
+    """A block of this model; all of them are alike."""
+    return Block(
+        self.heads, self.hidden, self.activation, self.gated, self.qkv_bias,
+        self.layer_scale, self.eps, name=name)
+
+  @nn.nowrap
+  def rotation(self, height: int, width: int) -> Callable | None:
+    """What turns queries and keys for an image's grid, or None."""
+    if self.position != 'rotary':
+      return None
+    return positions.rotary(
+        self.grid_of(height, width), self.prefix, self.width // self.heads,
+        self.rope_base)
 
   @nn.nowrap
   def grid_of(self, height: int, width: int) -> tuple[int, int]:
@@ -154,4 +164,4 @@ class ViT(nn.Module):
           'prefix', nn.initializers.normal(0.02), (self.prefix, self.width))
       prefix = jnp.broadcast_to(prefix, (b, *prefix.shape))
       x = jnp.concatenate([prefix, x], axis=1)
-    return x.astype(self.dtype), grid
+    return x.astype(self.dtype)
