@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from lst import cache, data, losses, optimizer, sharding, step
 from lst import method as methods
 from lst.backbones import backbone as backbones
+from lst.backbones import placing
 
 
 class Built(NamedTuple):
@@ -59,7 +60,7 @@ def build(config) -> Built:
   _check(config.train, mesh)
   dataset = data.build(config.data)
   backbone = backbones.build(config.backbone)
-  weights = jax.device_put(backbone.frozen, sharding.replicated(mesh))
+  weights = placing.put(backbone.frozen, sharding.replicated(mesh))
   return _assemble(
       config, mesh, dataset, backbone._replace(frozen=None), weights)
 

@@ -132,6 +132,12 @@ def _backbone() -> ConfigDict:
       image_size=0,
       # bfloat16 or float32: of the frozen pass and its features.
       dtype='bfloat16',
+      # Kernels of the blocks in int8, fp8 or int4; none = in dtype.
+      quantise='none',
+      # loop (compiled block by block), or one stack that a scan runs over, so
+      # that compiling takes as long at any depth: on the device (scan) or
+      # brought there from host memory block by block (host).
+      blocks='loop',
       # Mean and std of the inputs: backbone (the checkpoint's own), half
       # (0.5, 0.5) or imagenet.
       normalisation='backbone',

@@ -4,13 +4,12 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import flax
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from lst.backbones import loading
-from lst.backbones.vit import At, unchanged
+from lst.backbones import loading, placing, quantised, stacked
+from lst.backbones.vit import At, ViT, unchanged
 from lst.features import Features, Norm
 
 # About half of what the cores of a CPU share; ViT-B is a tenth slower at half
@@ -36,6 +35,8 @@ class Backbone(NamedTuple):
     eps: of the final norm.
     mean, std: of the RGB inputs in [0, 1] that `apply` brings images to.
     dtype: 'bfloat16' or 'float32'.
+    states: (frozen, images) -> the states after every block, (L, B, N, D),
+      where the blocks are a stack that a scan runs over; None where not.
   """
 
   name: str
@@ -52,6 +53,7 @@ class Backbone(NamedTuple):
   mean: tuple[float, ...]
   std: tuple[float, ...]
   dtype: str
+  states: Callable[..., Array] | None = None
 
 
 NORMALISATIONS = {
@@ -67,42 +69,67 @@ def build(config) -> Backbone:
     FileNotFoundError, OSError, ValueError: as `loading.load` does, or a field
       that is not known.
   """
-  if config.dtype not in DTYPES:
-    raise ValueError(
-        f'config.backbone.dtype={config.dtype!r} is none of '
-        f'{", ".join(DTYPES)}')
-  checkpoint = loading.load(config.weights)
+  _check(config)
+  checkpoint, weights = loading.opened(config.weights)
   vit = checkpoint.vit.clone(dtype=DTYPES[config.dtype])
-  mean, std = checkpoint.mean, checkpoint.std
-  if config.normalisation != 'backbone':
-    if config.normalisation not in NORMALISATIONS:
-      raise ValueError(
-          f'config.backbone.normalisation={config.normalisation!r} is none of '
-          f'backbone, {", ".join(NORMALISATIONS)}')
-    mean, std = NORMALISATIONS[config.normalisation]
+  mean, std = NORMALISATIONS.get(
+      config.normalisation, (checkpoint.mean, checkpoint.std))
   image_size = checkpoint.image_size
   if config.image_size:
     image_size = (config.image_size, config.image_size)
   rows, columns = vit.grid_of(*image_size)
+  frozen = placing.collect(
+      weights, vit.depth, vit.dtype, config.quantise, config.blocks)
+  apply, states = functions(vit, mean, std, config.blocks)
+  return Backbone(
+      checkpoint.name, checkpoint.family, apply, frozen, image_size,
+      rows * columns + vit.prefix, vit.width, vit.depth, vit.prefix,
+      checkpoint.cls, vit.eps, mean, std, config.dtype, states)
+
+
+def functions(
+    vit: ViT, mean, std, blocks: str = 'loop'
+) -> tuple[Callable, Callable | None]:
+  """`Backbone.apply` and `Backbone.states` of a model.
+
+  Args:
+    vit: the model.
+    mean, std: of its inputs in [0, 1].
+    blocks: how they are kept (`placing.BLOCKS_KEPT`).
+  """
+  def normalised(images):
+    return (images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
 
   def apply(
       frozen: dict, images: Num[Array, 'b h w c'], at: At = unchanged
   ) -> Float[Array, 'b n d']:
-    x = (images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
-    return vit.apply({'params': frozen}, x, at)
+    return vit.apply({'params': frozen}, normalised(images), at)
 
-  return Backbone(
-      checkpoint.name, checkpoint.family, apply,
-      _cast(checkpoint.params, vit.dtype), image_size,
-      rows * columns + vit.prefix, vit.width, vit.depth, vit.prefix,
-      checkpoint.cls, vit.eps, mean, std, config.dtype)
+  if blocks == 'loop':
+    return apply, None
+  fetch = placing.STACKINGS[blocks].fetch
+
+  def apply_stacked(frozen, images, at=unchanged):
+    parts = stacked.unstacked(frozen, vit.depth, fetch or stacked.sliced)
+    return apply(parts, images, at)
+
+  def states(
+      frozen: dict, images: Num[Array, 'b h w c']
+  ) -> Float[Array, 'l b n d']:
+    return stacked.states(vit, frozen, normalised(images), fetch)
+
+  return apply_stacked, states
 
 
-def _cast(params: dict, dtype) -> dict:
-  """Kernels in `dtype`, everything small in f32: norms, biases, tables."""
-  def cast(path, x):
-    return jnp.asarray(x, dtype if path[-1] == 'kernel' else jnp.float32)
-  return flax.traverse_util.path_aware_map(cast, params)
+def _check(config) -> None:
+  for field, known in (
+      ('dtype', DTYPES), ('normalisation', ('backbone', *NORMALISATIONS)),
+      ('quantise', ('none', *quantised.KINDS)),
+      ('blocks', placing.BLOCKS_KEPT)):
+    if config[field] not in known:
+      raise ValueError(
+          f'config.backbone.{field}={config[field]!r} is none of '
+          f'{", ".join(known)}')
 
 
 def images_at_once(batch: int, tokens: int, width: int) -> int:
@@ -128,6 +155,8 @@ def extractor(backbone: Backbone) -> Callable[[dict, Array], Features]:
   between two products is still in its cache.
   """
   def states_of(frozen, images):
+    if backbone.states:
+      return tuple(backbone.states(frozen, images))
     states = {}
 
     def at(k, x):

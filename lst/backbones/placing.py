@@ -1,0 +1,133 @@
+"""Weights of a checkpoint to where and what they are computed with, one by one.
+
+Each is cast or quantised and put in its place before the next is read: the
+host holds one tensor at a time, and never two copies of a model.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding, SingleDeviceSharding
+from jaxtyping import Array
+
+from lst.backbones.quantised import quantise
+from lst.backbones.stacked import BLOCKS, Fetch, sliced
+
+_BLOCK = re.compile(r'block_(\d+)/')
+
+
+class Stacking(NamedTuple):
+  """A way to keep the blocks of a backbone as one stack.
+
+  Attributes:
+    empty: (depth, weight of one block) -> room for that of all.
+    put: (stack, weight, block) -> the stack with it.
+    done: (tree of full stacks) -> what is kept.
+    fetch: (what is kept, block) -> the weights of one block, on the device;
+      None if they are there already.
+  """
+
+  empty: Callable[[int, Any], Any]
+  put: Callable[[Any, Any, int], Any]
+  done: Callable[[Any], Any]
+  fetch: Fetch | None
+
+
+def _zeros(depth, leaf):
+  return jax.tree.map(lambda x: jnp.zeros((depth, *x.shape), x.dtype), leaf)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _set(stack, leaf, block):
+  return jax.tree.map(lambda s, x: s.at[block].set(x), stack, leaf)
+
+
+def _host_zeros(depth, leaf):
+  return jax.tree.map(lambda x: np.zeros((depth, *x.shape), x.dtype), leaf)
+
+
+def _host_set(stack, leaf, block):
+  for s, x in zip(jax.tree.leaves(stack), jax.tree.leaves(leaf), strict=True):
+    s[block] = np.asarray(x)
+  return stack
+
+
+def _pinned(stacks):
+  where = SingleDeviceSharding(
+      jax.local_devices()[0], memory_kind='pinned_host')
+  leaves, structure = jax.tree.flatten(stacks)
+  del stacks
+  for k in range(len(leaves)):
+    leaves[k] = jax.block_until_ready(jax.device_put(leaves[k], where))
+  return jax.tree.unflatten(structure, leaves)
+
+
+def to_device(blocks: Any, block: Array) -> Any:
+  """The weights of one block of a stack in host memory, on the device."""
+  return jax.tree.map(
+      lambda x: jax.device_put(x, jax.memory.Space.Device),
+      sliced(blocks, block))
+
+
+STACKINGS: dict[str, Stacking] = {
+    'scan': Stacking(_zeros, _set, lambda stacks: stacks, None),
+    'host': Stacking(_host_zeros, _host_set, _pinned, to_device),
+}
+# How blocks may be kept: each by itself, for a loop in Python, or as a stack.
+BLOCKS_KEPT = ('loop', *STACKINGS)
+
+
+def collect(
+    weights: Iterable[tuple[str, np.ndarray]], depth: int, dtype: Any,
+    kind: str = 'none', blocks: str = 'loop',
+) -> dict:
+  """The tree of frozen weights, each placed as it comes.
+
+  Args:
+    weights: (path, array) pairs, as `loading.opened` gives them.
+    depth: number of blocks.
+    dtype: of kernels; all that is small stays in f32.
+    kind: a key of `quantised.KINDS` for the kernels of the blocks, or 'none'.
+    blocks: one of `BLOCKS_KEPT`.
+  """
+  flat, stacks = {}, {}
+  for path, array in weights:
+    found = _BLOCK.match(path)
+    leaf = _leaf(path, array, dtype, kind if found else 'none')
+    if not found or blocks == 'loop':
+      flat[path] = leaf
+      continue
+    way, name = STACKINGS[blocks], path[found.end():]
+    if name not in stacks:
+      stacks[name] = way.empty(depth, leaf)
+    stacks[name] = way.put(stacks[name], leaf, int(found[1]))
+  tree = flax.traverse_util.unflatten_dict(flat, sep='/')
+  if stacks:
+    tree[BLOCKS] = STACKINGS[blocks].done(
+        flax.traverse_util.unflatten_dict(stacks, sep='/'))
+  return tree
+
+
+def _leaf(path: str, array: np.ndarray, dtype: Any, kind: str) -> Any:
+  if not path.endswith('/kernel'):
+    return jnp.asarray(array, jnp.float32)
+  if kind == 'none':
+    return jnp.asarray(array, dtype)
+  return _quantise(jnp.asarray(array), kind)
+
+
+_quantise = jax.jit(quantise, static_argnums=1)
+
+
+def put(frozen: dict, where: Sharding) -> dict:
+  """The weights on the devices of `where`, in the kind of memory they are in.
+  """
+  return jax.tree.map(
+      lambda x: jax.device_put(
+          x, where.with_memory_kind(x.sharding.memory_kind)), frozen)
