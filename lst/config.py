@@ -126,7 +126,7 @@ def data() -> ConfigDict:
 def _backbone() -> ConfigDict:
   return ConfigDict(dict(
       # A known name ('embedded', 'vit_b16_in21k', 'dinov2_b14', ...), a file, a
-      # folder, or hf://org/name.
+      # folder, hf://org/name, or random:SIZE/PATCH ('random:e/14').
       weights='embedded',
       # Side in pixels that images are resized to; 0 = the checkpoint's own.
       image_size=0,

@@ -10,10 +10,13 @@ import flax.traverse_util
 import numpy as np
 
 from lst.backbones import sources, tensors
-from lst.backbones.families import FAMILIES
-from lst.backbones.families.family import Family, Given, Reading
+from lst.backbones.families import FAMILIES, own
+from lst.backbones.families.family import HALF, Family, Given, Reading
+from lst.backbones.presets import preset
 from lst.backbones.vit import ViT
 
+# Weights of this name are those of a preset, drawn at random: 'random:e/14'.
+RANDOM = 'random:'
 # Names that an error lists of each kind, before it only counts.
 LISTED = 20
 
@@ -49,7 +52,8 @@ def load(source: str | os.PathLike) -> Checkpoint:
   Args:
     source: a name of `sources.KNOWN` ('vit_b16_in21k', 'embedded', ...), a
       file (.npz, .safetensors, .safetensors.index.json) or a folder that holds
-      one, or `hf://org/name[/file][@revision]`. A `config.json` beside
+      one, `hf://org/name[/file][@revision]`, or `random:SIZE/PATCH`, a preset
+      (`presets.SIZES`) with random weights. A `config.json` beside
       safetensors tells what shapes cannot; put one there.
 
   Raises:
@@ -81,6 +85,8 @@ def opened(
   Raises:
     As `load` does; for tensors that cannot be read, while they are iterated.
   """
+  if str(source).startswith(RANDOM):
+    return _random(str(source))
   files = sources.locate(str(source))
   store = tensors.open_store(files.weights)
   given = Given(files.config, files.preprocessor, store.metadata)
@@ -102,6 +108,24 @@ def opened(
   return Checkpoint(
       files.name, family.name, reading.vit, {}, reading.image_size,
       reading.mean, reading.std, reading.cls), weights()
+
+
+def _random(source: str):
+  """A preset with random weights, each drawn when its turn comes."""
+  vit = preset(source.removeprefix(RANDOM))
+  size = (vit.grid[0] * vit.patch, vit.grid[1] * vit.patch)
+  rng = np.random.default_rng(0)
+
+  def weights():
+    for name, shape in own.shapes_of(vit).items():
+      scale = shape[0] ** -0.5 if name.endswith('kernel') else 0.02
+      array = rng.standard_normal(shape, np.float32)
+      array *= scale
+      array += name.endswith('scale')
+      yield name, array
+
+  return Checkpoint(
+      source, 'random', vit, {}, size, *HALF, vit.prefix > 0), weights()
 
 
 def _in_file(files, family, root, error) -> ValueError:

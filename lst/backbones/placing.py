@@ -17,7 +17,8 @@ from jax.sharding import Sharding, SingleDeviceSharding
 from jaxtyping import Array
 
 from lst.backbones.quantised import quantise
-from lst.backbones.stacked import BLOCKS, Fetch, sliced
+from lst.backbones.stacked import BLOCKS, Fetch, sliced, stack
+from lst.backbones.vit import ViT
 
 _BLOCK = re.compile(r'block_(\d+)/')
 
@@ -28,7 +29,7 @@ class Stacking(NamedTuple):
   Attributes:
     empty: (depth, weight of one block) -> room for that of all.
     put: (stack, weight, block) -> the stack with it.
-    done: (tree of full stacks) -> what is kept.
+    done: (full stack) -> what is kept.
     fetch: (what is kept, block) -> the weights of one block, on the device;
       None if they are there already.
   """
@@ -45,7 +46,9 @@ def _zeros(depth, leaf):
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _set(stack, leaf, block):
-  return jax.tree.map(lambda s, x: s.at[block].set(x), stack, leaf)
+  return jax.tree.map(
+      lambda s, x: jax.lax.dynamic_update_index_in_dim(s, x, block, 0),
+      stack, leaf)
 
 
 def _host_zeros(depth, leaf):
@@ -58,14 +61,10 @@ def _host_set(stack, leaf, block):
   return stack
 
 
-def _pinned(stacks):
+def _pinned(stack):
   where = SingleDeviceSharding(
       jax.local_devices()[0], memory_kind='pinned_host')
-  leaves, structure = jax.tree.flatten(stacks)
-  del stacks
-  for k in range(len(leaves)):
-    leaves[k] = jax.block_until_ready(jax.device_put(leaves[k], where))
-  return jax.tree.unflatten(structure, leaves)
+  return jax.block_until_ready(jax.device_put(stack, where))
 
 
 def to_device(blocks: Any, block: Array) -> Any:
@@ -76,7 +75,7 @@ def to_device(blocks: Any, block: Array) -> Any:
 
 
 STACKINGS: dict[str, Stacking] = {
-    'scan': Stacking(_zeros, _set, lambda stacks: stacks, None),
+    'scan': Stacking(_zeros, _set, lambda stack: stack, None),
     'host': Stacking(_host_zeros, _host_set, _pinned, to_device),
 }
 # How blocks may be kept: each by itself, for a loop in Python, or as a stack.
@@ -109,9 +108,27 @@ def collect(
     stacks[name] = way.put(stacks[name], leaf, int(found[1]))
   tree = flax.traverse_util.unflatten_dict(flat, sep='/')
   if stacks:
-    tree[BLOCKS] = STACKINGS[blocks].done(
-        flax.traverse_util.unflatten_dict(stacks, sep='/'))
+    for name in list(stacks):
+      # One by one, so that none is there twice but the one at hand.
+      stacks[name] = STACKINGS[blocks].done(stacks.pop(name))
+    tree[BLOCKS] = flax.traverse_util.unflatten_dict(stacks, sep='/')
   return tree
+
+
+def shapes(
+    vit: ViT, dtype: Any, kind: str = 'none', blocks: str = 'loop'
+) -> dict:
+  """What `collect` gives of a model's weights, as shapes."""
+  def made():
+    images = jnp.zeros((1, vit.patch, vit.patch, 3))
+    params = vit.init(jax.random.key(0), images)['params']
+    flat = flax.traverse_util.flatten_dict(params, sep='/')
+    flat = {k: _leaf(k, x, dtype, kind if _BLOCK.match(k) else 'none')
+            for k, x in flat.items()}
+    tree = flax.traverse_util.unflatten_dict(flat, sep='/')
+    return tree if blocks == 'loop' else stack(tree, vit.depth)
+
+  return jax.eval_shape(made)
 
 
 def _leaf(path: str, array: np.ndarray, dtype: Any, kind: str) -> Any:
