@@ -69,17 +69,43 @@ def build(config) -> Backbone:
     FileNotFoundError, OSError, ValueError: as `loading.load` does, or a field
       that is not known.
   """
-  _check(config)
+  checkpoint, weights = _opened(config)
+  frozen = placing.collect(
+      weights, checkpoint.vit.depth, checkpoint.vit.dtype, config.quantise,
+      config.blocks)
+  return _of(config, checkpoint, frozen)
+
+
+def shaped(config) -> Backbone:
+  """As `build`, but reads no weight: `frozen` holds shapes in their place."""
+  checkpoint, _ = _opened(config)
+  frozen = placing.shapes(
+      checkpoint.vit, checkpoint.vit.dtype, config.quantise, config.blocks)
+  return _of(config, checkpoint, frozen)
+
+
+def _opened(config):
+  for field, known in (
+      ('dtype', DTYPES), ('normalisation', ('backbone', *NORMALISATIONS)),
+      ('quantise', ('none', *quantised.KINDS)),
+      ('blocks', placing.BLOCKS_KEPT)):
+    if config[field] not in known:
+      raise ValueError(
+          f'config.backbone.{field}={config[field]!r} is none of '
+          f'{", ".join(known)}')
   checkpoint, weights = loading.opened(config.weights)
   vit = checkpoint.vit.clone(dtype=DTYPES[config.dtype])
+  return checkpoint._replace(vit=vit), weights
+
+
+def _of(config, checkpoint, frozen) -> Backbone:
+  vit = checkpoint.vit
   mean, std = NORMALISATIONS.get(
       config.normalisation, (checkpoint.mean, checkpoint.std))
   image_size = checkpoint.image_size
   if config.image_size:
     image_size = (config.image_size, config.image_size)
   rows, columns = vit.grid_of(*image_size)
-  frozen = placing.collect(
-      weights, vit.depth, vit.dtype, config.quantise, config.blocks)
   apply, states = functions(vit, mean, std, config.blocks)
   return Backbone(
       checkpoint.name, checkpoint.family, apply, frozen, image_size,
@@ -119,17 +145,6 @@ def functions(
     return stacked.states(vit, frozen, normalised(images), fetch)
 
   return apply_stacked, states
-
-
-def _check(config) -> None:
-  for field, known in (
-      ('dtype', DTYPES), ('normalisation', ('backbone', *NORMALISATIONS)),
-      ('quantise', ('none', *quantised.KINDS)),
-      ('blocks', placing.BLOCKS_KEPT)):
-    if config[field] not in known:
-      raise ValueError(
-          f'config.backbone.{field}={config[field]!r} is none of '
-          f'{", ".join(known)}')
 
 
 def images_at_once(batch: int, tokens: int, width: int) -> int:

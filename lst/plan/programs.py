@@ -1,0 +1,166 @@
+"""The programs of a training step, compiled for devices that are not there."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from lst import losses, sharding, step
+from lst import method as methods
+from lst.backbones import backbone as backbones
+from lst.data import Batch
+from lst.features import Features, Norm
+from lst.plan import flops
+
+
+class Sizes(NamedTuple):
+  """Bytes on one device while a step runs.
+
+  Attributes:
+    weights: of the frozen backbone, as they lie in its memory.
+    trained: parameters of what is trained.
+    optimizer: its state.
+    batch: the images.
+    taps: features between the backbone and what is beside it, where they are
+      kept; those of the next batch are under way with them.
+    work: what else the compiler allots, at its highest.
+    streamed: weights in host memory; no part of `total`.
+  """
+
+  weights: int
+  trained: int
+  optimizer: int
+  batch: int
+  taps: int
+  work: int
+  streamed: int
+
+  @property
+  def total(self) -> int:
+    """Bytes in use at the highest."""
+    return sum(self) - self.streamed
+
+
+class Plan(NamedTuple):
+  """What a step takes on one device.
+
+  Attributes:
+    sizes: of memory, or None where the compiler found no room.
+    refused: what it then said.
+    flops, forward_flops: of a step, and of the forward pass alone.
+    seconds: that compiling took.
+  """
+
+  sizes: Sizes | None
+  refused: str
+  flops: float
+  forward_flops: float
+  seconds: float
+
+
+def plan(config, classes: int, found: list) -> Plan:
+  """Compiles the training step of a config; reads no data and no weights.
+
+  Args:
+    config: as a run has it.
+    classes: of the classifier.
+    found: the devices, which need not be there.
+
+  Raises:
+    ValueError: a field of the config is wrong.
+  """
+  backbone = backbones.shaped(config.backbone)
+  adapted = methods.build(config, backbone, classes)
+  mesh = sharding.make_mesh(found)
+  sharding.check_batch(config.train.batch_size, mesh, 'config.train.batch_size')
+  rows = config.train.batch_size
+  batch = Batch(
+      jax.ShapeDtypeStruct((rows, *backbone.image_size, 3), np.uint8),
+      jax.ShapeDtypeStruct((rows,), np.int32),
+      jax.ShapeDtypeStruct((rows,), np.float32))
+  images = batch.inputs
+  optimizer = optax.adamw(config.optimizer.lr)
+  params = jax.eval_shape(
+      adapted.init, jax.random.key(0), backbone.frozen, images)
+  state = step.TrainState(
+      jax.ShapeDtypeStruct((), np.int32), params,
+      jax.eval_shape(optimizer.init, params))
+  micro = config.train.microbatch or rows
+  train = functools.partial(
+      step.train_step, loss=losses.cross_entropy, optimizer=optimizer,
+      parts=rows // micro, shards=mesh.size)
+  began = time.monotonic()
+  try:
+    sizes, refused = _sizes(
+        adapted, backbone, train, state, batch, mesh, config), ''
+  except jax.errors.JaxRuntimeError as error:
+    if 'RESOURCE_EXHAUSTED' not in str(error):
+      raise
+    sizes, refused = None, str(error).partition('\n')[0]
+  seconds = time.monotonic() - began
+  counted = flops.count(
+      functools.partial(train, predict=adapted.predict), state,
+      backbone.frozen, batch)
+  forward = flops.count(backbone.apply, backbone.frozen, images)
+  return Plan(
+      sizes, refused, counted / mesh.size, forward / mesh.size, seconds)
+
+
+def _sizes(adapted, backbone, train, state, batch, mesh, config) -> Sizes:
+  everywhere, split = sharding.replicated(mesh), sharding.batched(mesh)
+  frozen = _on(backbone.frozen, everywhere)
+  streamed = 0
+  if config.backbone.blocks == 'host':
+    where = everywhere.with_memory_kind('pinned_host')
+    frozen['blocks'] = _on(backbone.frozen['blocks'], where)
+    streamed = nbytes(frozen['blocks'])
+  state, batch = _on(state, everywhere), _on(batch, split)
+  if adapted.extract is None or train.keywords['parts'] > 1:
+    of = functools.partial(train, predict=adapted.predict)
+    used, taps = _compiled(of, state, frozen, batch), 0
+    work = used.temp_size_in_bytes + used.output_size_in_bytes
+  else:
+    # As a run does it: features by a program of their own, then the step.
+    made = _compiled(
+        lambda w, x: adapted.extract(w, x).taps, frozen, batch.inputs)
+    shapes = jax.eval_shape(adapted.extract, frozen, batch.inputs).taps
+    shapes = _on(shapes, split)
+    norm = frozen['norm']
+    of = functools.partial(train, predict=_reader(adapted, backbone.eps))
+    used = _compiled(of, state, norm, batch._replace(inputs=shapes))
+    taps = 2 * made.output_size_in_bytes
+    work = max(made.temp_size_in_bytes,
+               used.temp_size_in_bytes + used.output_size_in_bytes)
+  return Sizes(
+      nbytes(frozen) - streamed, nbytes(state.params), nbytes(state.opt_state),
+      nbytes(batch) // mesh.size, taps, work, streamed)
+
+
+def _reader(adapted: methods.Method, eps: float) -> Callable:
+  """`predict` on features that are there already."""
+  def predict(params, norm, taps):
+    norm = Norm(norm['scale'], norm['bias'], eps)
+    return adapted.readout(params, Features(taps, norm))
+
+  return predict
+
+
+def _compiled(function: Callable, *args: Any):
+  """What the compiler says of memory."""
+  return jax.jit(function).lower(*args).compile().memory_analysis()
+
+
+def _on(tree: Any, where) -> Any:
+  return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree)
+
+
+def nbytes(tree: Any) -> int:
+  """Bytes of the arrays of a tree; those of 4 bits take half of one each."""
+  return sum(
+      x.size // 2 if x.dtype.name == 'int4' else x.size * x.dtype.itemsize
+      for x in jax.tree.leaves(tree))
