@@ -53,6 +53,8 @@ setuptools.setup(
         'test': ['beartype', 'pytest', 'pytest-xdist', 'qwix', 'ruff'],
         # To pre-train the embedded backbone, draw plots, make golden files.
         'experiments': ['threadpoolctl'],
+        # Compilers of `python -m lst.plan`, for devices that are not there.
+        'plan': ['jax-cuda13-plugin', 'jax-cuda13-pjrt', 'libtpu'],
         'parity': ['timm', 'torch', 'transformers'],
         # The peers that experiments/speed/ measures against.
         'bench': ['matplotlib', 'peft', 'timm', 'torch', 'transformers'],

@@ -17,6 +17,11 @@ from lst.features import Features, Norm
 from lst.plan import flops
 
 
+# Where there is no GPU no kernel can be timed: products go to cuBLAS.
+OPTIONS = {'gpu': {
+    'xla_gpu_autotune_level': 0, 'xla_gpu_enable_triton_gemm': False}}
+
+
 class Sizes(NamedTuple):
   """Bytes on one device while a step runs.
 
@@ -151,7 +156,9 @@ def _reader(adapted: methods.Method, eps: float) -> Callable:
 
 def _compiled(function: Callable, *args: Any):
   """What the compiler says of memory."""
-  return jax.jit(function).lower(*args).compile().memory_analysis()
+  lowered = jax.jit(function).lower(*args)
+  platform = jax.tree.leaves(args)[0].sharding.device_set.copy().pop().platform
+  return lowered.compile(OPTIONS.get(platform)).memory_analysis()
 
 
 def _on(tree: Any, where) -> Any:

@@ -22,9 +22,9 @@ FIELDS = (
 RIVALS: dict[str, dict[str, Any]] = {
     'linear': {'method': 'side', 'side.name': 'linear'},
     'lora': {'method': 'lora'},
-    'lora + remat': {'method': 'lora', 'backbone.remat': True},
+    'lora + remat': {'method': 'lora', 'tuning.remat': True},
     'full': {'method': 'full'},
-    'full + remat': {'method': 'full', 'backbone.remat': True},
+    'full + remat': {'method': 'full', 'tuning.remat': True},
 }
 
 
