@@ -54,7 +54,7 @@ setuptools.setup(
         # To pre-train the embedded backbone, draw plots, make golden files.
         'experiments': ['threadpoolctl'],
         # Compilers of `python -m lst.plan`, for devices that are not there.
-        'plan': ['jax-cuda13-plugin', 'jax-cuda13-pjrt', 'libtpu'],
+        'plan': ['jax-cuda13-plugin', 'libtpu'],
         'parity': ['timm', 'torch', 'transformers'],
         # The peers that experiments/speed/ measures against.
         'bench': ['matplotlib', 'peft', 'timm', 'torch', 'transformers'],

@@ -37,6 +37,7 @@ class Backbone(NamedTuple):
     dtype: 'bfloat16' or 'float32'.
     states: (frozen, images) -> the states after every block, (L, B, N, D),
       where the blocks are a stack that a scan runs over; None where not.
+    streamed: whether the stack is kept in host memory.
   """
 
   name: str
@@ -54,6 +55,7 @@ class Backbone(NamedTuple):
   std: tuple[float, ...]
   dtype: str
   states: Callable[..., Array] | None = None
+  streamed: bool = False
 
 
 NORMALISATIONS = {
@@ -110,7 +112,8 @@ def _of(config, checkpoint, frozen) -> Backbone:
   return Backbone(
       checkpoint.name, checkpoint.family, apply, frozen, image_size,
       rows * columns + vit.prefix, vit.width, vit.depth, vit.prefix,
-      checkpoint.cls, vit.eps, mean, std, config.dtype, states)
+      checkpoint.cls, vit.eps, mean, std, config.dtype, states,
+      config.blocks == 'host')
 
 
 def functions(

@@ -4,7 +4,6 @@ import os
 import re
 from typing import NamedTuple
 
-
 GIB = 2**30
 
 

@@ -12,10 +12,10 @@ import optax
 from lst import losses, sharding, step
 from lst import method as methods
 from lst.backbones import backbone as backbones
+from lst.backbones.stacked import BLOCKS
 from lst.data import Batch
 from lst.features import Features, Norm
 from lst.plan import flops
-
 
 # Where there is no GPU no kernel can be timed: products go to cuBLAS.
 OPTIONS = {'gpu': {
@@ -81,48 +81,53 @@ def plan(config, classes: int, found: list) -> Plan:
   backbone = backbones.shaped(config.backbone)
   adapted = methods.build(config, backbone, classes)
   mesh = sharding.make_mesh(found)
-  sharding.check_batch(config.train.batch_size, mesh, 'config.train.batch_size')
+  rows = config.train.batch_size
+  sharding.check_batch(rows, mesh, 'config.train.batch_size')
+  state, batch, optimizer = _shapes(config, adapted, backbone)
+  train = functools.partial(
+      step.train_step, loss=losses.cross_entropy, optimizer=optimizer,
+      parts=rows // (config.train.microbatch or rows), shards=mesh.size)
+  began = time.monotonic()
+  sizes, refused = None, ''
+  try:
+    sizes = _sizes(adapted, backbone, train, state, batch, mesh)
+  except jax.errors.JaxRuntimeError as error:
+    if 'RESOURCE_EXHAUSTED' not in str(error):
+      raise
+    refused = str(error).partition('\n')[0]
+  seconds = time.monotonic() - began
+  counted = flops.count(
+      functools.partial(train, predict=adapted.predict), state,
+      backbone.frozen, batch)
+  forward = flops.count(backbone.apply, backbone.frozen, batch.inputs)
+  return Plan(
+      sizes, refused, counted / mesh.size, forward / mesh.size, seconds)
+
+
+def _shapes(config, adapted, backbone):
+  """The state and a batch as shapes, and the optimizer of the state."""
   rows = config.train.batch_size
   batch = Batch(
       jax.ShapeDtypeStruct((rows, *backbone.image_size, 3), np.uint8),
       jax.ShapeDtypeStruct((rows,), np.int32),
       jax.ShapeDtypeStruct((rows,), np.float32))
-  images = batch.inputs
   optimizer = optax.adamw(config.optimizer.lr)
   params = jax.eval_shape(
-      adapted.init, jax.random.key(0), backbone.frozen, images)
+      adapted.init, jax.random.key(0), backbone.frozen, batch.inputs)
   state = step.TrainState(
       jax.ShapeDtypeStruct((), np.int32), params,
       jax.eval_shape(optimizer.init, params))
-  micro = config.train.microbatch or rows
-  train = functools.partial(
-      step.train_step, loss=losses.cross_entropy, optimizer=optimizer,
-      parts=rows // micro, shards=mesh.size)
-  began = time.monotonic()
-  try:
-    sizes, refused = _sizes(
-        adapted, backbone, train, state, batch, mesh, config), ''
-  except jax.errors.JaxRuntimeError as error:
-    if 'RESOURCE_EXHAUSTED' not in str(error):
-      raise
-    sizes, refused = None, str(error).partition('\n')[0]
-  seconds = time.monotonic() - began
-  counted = flops.count(
-      functools.partial(train, predict=adapted.predict), state,
-      backbone.frozen, batch)
-  forward = flops.count(backbone.apply, backbone.frozen, images)
-  return Plan(
-      sizes, refused, counted / mesh.size, forward / mesh.size, seconds)
+  return state, batch, optimizer
 
 
-def _sizes(adapted, backbone, train, state, batch, mesh, config) -> Sizes:
+def _sizes(adapted, backbone, train, state, batch, mesh) -> Sizes:
   everywhere, split = sharding.replicated(mesh), sharding.batched(mesh)
   frozen = _on(backbone.frozen, everywhere)
   streamed = 0
-  if config.backbone.blocks == 'host':
+  if backbone.streamed:
     where = everywhere.with_memory_kind('pinned_host')
-    frozen['blocks'] = _on(backbone.frozen['blocks'], where)
-    streamed = nbytes(frozen['blocks'])
+    frozen[BLOCKS] = _on(frozen[BLOCKS], where)
+    streamed = nbytes(frozen[BLOCKS])
   state, batch = _on(state, everywhere), _on(batch, split)
   if adapted.extract is None or train.keywords['parts'] > 1:
     of = functools.partial(train, predict=adapted.predict)
