@@ -67,7 +67,7 @@ def _pinned(stack):
   return jax.block_until_ready(jax.device_put(stack, where))
 
 
-def to_device(blocks: Any, block: Array) -> Any:
+def to_device(blocks: Any, block: Array | int) -> Any:
   """The weights of one block of a stack in host memory, on the device."""
   return jax.tree.map(
       lambda x: jax.device_put(x, jax.memory.Space.Device),
@@ -131,7 +131,7 @@ def shapes(
   return jax.eval_shape(made)
 
 
-def _leaf(path: str, array: np.ndarray, dtype: Any, kind: str) -> Any:
+def _leaf(path: str, array: Any, dtype: Any, kind: str) -> Any:
   if not path.endswith('/kernel'):
     return jnp.asarray(array, jnp.float32)
   if kind == 'none':

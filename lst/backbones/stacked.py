@@ -18,7 +18,7 @@ BLOCKS = 'blocks'
 
 # From the stack, or what stands for it, and the number of a block to the
 # weights of that block, where they can be computed with.
-Fetch = Callable[[Any, Array], Any]
+Fetch = Callable[[Any, Array | int], Any]
 
 
 def stack(params: dict, depth: int) -> dict:
