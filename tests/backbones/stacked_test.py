@@ -82,7 +82,7 @@ def test_a_run_on_a_stack_has_the_features_of_the_loop(
   kinds = {x.sharding.memory_kind for x in stack}
   assert (kinds == {'pinned_host'}) == (blocks == 'host')
   # Adapters, which change states, run on the same weights.
-  last = built.apply(built.frozen, batch.inputs)
+  last = built.apply(built.frozen, jnp.asarray(batch.inputs))
   np.testing.assert_allclose(last, plain[-1], rtol=1e-5, atol=1e-5)
 
 
