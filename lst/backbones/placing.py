@@ -136,7 +136,8 @@ def _leaf(path: str, array: Any, dtype: Any, kind: str) -> Any:
     return jnp.asarray(array, jnp.float32)
   if kind == 'none':
     return jnp.asarray(array, dtype)
-  return _quantise(jnp.asarray(array), kind)
+  # Until it is done, it holds what it is made of.
+  return jax.block_until_ready(_quantise(jnp.asarray(array), kind))
 
 
 _quantise = jax.jit(quantise, static_argnums=1)
