@@ -22,7 +22,7 @@ def __getattr__(name: str):
     from lst.export import load
     return load
   if name == 'classifier':
-    from lst.classifier import classifier
+    from lst.classify import classifier
     return classifier
   if name == 'serve':
     from lst.tasks.served import serve

@@ -89,8 +89,8 @@ def case(request, weights):
   config = tiny.config(weights, request.param)
   eight = train.build(config)
   with pytest.MonkeyPatch.context() as patch:
-    mesh = sharding.make_mesh(jax.devices()[:1])
-    patch.setattr(sharding, 'make_mesh', lambda: mesh)
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    patch.setattr(sharding, 'make_mesh', lambda *_: mesh)
     one = train.build(config)
   assert (eight.mesh.size, one.mesh.size) == (8, 1)
   return Case(tiny.case_id(request.param), config, eight, one)

@@ -14,8 +14,8 @@ FILES = ('metrics.jsonl', 'side.safetensors')
 @pytest.fixture
 def one_device(monkeypatch):
   import jax
-  mesh = sharding.make_mesh(jax.devices()[:1])
-  monkeypatch.setattr(sharding, 'make_mesh', lambda: mesh)
+  mesh = sharding.make_mesh(devices=jax.devices()[:1])
+  monkeypatch.setattr(sharding, 'make_mesh', lambda *_: mesh)
 
 
 def config_of(weights, mode, root='', side='losa', **data):

@@ -41,7 +41,7 @@ CASES = {
     'config returns nothing': (['--config={}/nothing.py'], 2, 'nothing.py'),
     'side': (
         [DIGITS, '--config.side.name=lsa', '--workdir={}/w/#'], 1,
-        "config.side.name='lsa' is no side network: choose one of losa, lin"),
+        "config.side.name='lsa' is no side network: choose one of losa, lst"),
     'pool': (
         [DIGITS, '--config.side.pool=max', '--workdir={}/w/#'], 1,
         "config.side.pool='max' is none of auto, cls, mean, patches"),

@@ -63,7 +63,8 @@ def test_a_rehearsal_leaves_rows_a_table_and_a_figure(
       f'--out={tmp_path / "runs"}', f'--results={tmp_path}', '--rates=0',
       '--seeds', '0', '1', '--methods', 'lora_qv', '--set',
       f'backbone.weights="{weights}"', 'train.epochs=1.0',
-      'backbone.dtype="float32"', 'train.batch_size=500']
+      'backbone.dtype="float32"', 'train.batch_size=400',
+      'optimizer.warmup_epochs=0.0']
   run.main(arguments)
   with (tmp_path / 'results.csv').open() as file:
     rows = list(csv.DictReader(file))

@@ -31,9 +31,9 @@ def read(folder):
 @pytest.fixture(scope='module', autouse=True)
 def one_device():
   """Eight of them take long to compile for, and are tested elsewhere."""
-  mesh = sharding.make_mesh(jax.devices()[:1])
+  mesh = sharding.make_mesh(devices=jax.devices()[:1])
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sharding, 'make_mesh', lambda: mesh)
+    patch.setattr(sharding, 'make_mesh', lambda *_: mesh)
     yield
 
 

@@ -180,7 +180,7 @@ def test_without_validation_the_last_is_tested(tmp_path, weights, capsys):
 def test_config_that_cannot_be_built_leaves_the_folder_free(tmp_path, weights):
   cfg = runs.config(weights)
   cfg.side.name = 'lsa'
-  with pytest.raises(ValueError, match='losa, linear'):
+  with pytest.raises(ValueError, match='losa, lst, last'):
     train.run(cfg, tmp_path)
   assert not (tmp_path / workdir.CONFIG).exists()
 

@@ -56,6 +56,8 @@ METHODS = {
         {'method': 'sequential'}, 1e-3,
         ('tuning.sequential.scale', (0.1, 1.0))),
     'ssf': Entry({'method': 'ssf'}, 3e-3),
+    'placed': Entry(
+        {'method': 'placed'}, 1e-3, ('placement.alpha', (0.1, 1.0))),
 }
 
 

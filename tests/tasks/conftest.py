@@ -45,6 +45,6 @@ def devices(count: int):
   """Runs on so many devices."""
   make_mesh = sharding.make_mesh
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(
-        sharding, 'make_mesh', lambda: make_mesh(jax.devices()[:count]))
+    patch.setattr(sharding, 'make_mesh', lambda *_: make_mesh(
+        devices=jax.devices()[:count]))
     yield

@@ -23,18 +23,19 @@ def images(folder: pathlib.Path, number: int = 8, size: int = 8) -> list[str]:
 
 def folder(path: pathlib.Path, classes: int, test: int, number=8) -> None:
   """A ready VTAB-1k folder; its lines name the same few images again."""
-  names = images(path, number)
+  names = images(path, 3 * number)
 
-  def write(name: str, first: int, stop: int) -> None:
+  def lines(part: int, count: int) -> str:
     # A label goes with its image, so that there is something to learn.
-    lines = (f'{names[k % number]} {k % number % classes}\n'
-             for k in range(first, stop))
-    (path / f'{name}.txt').write_text(''.join(lines))
+    return ''.join(
+        f'{names[part * number + k % number]} {k % number % classes}\n'
+        for k in range(count))
 
-  write('train800', 0, 800)
-  write('val200', 800, 1000)
-  write('train800val200', 0, 1000)
-  write('test', 0, test)
+  for name, text in (
+      ('train800', lines(0, 800)), ('val200', lines(1, 200)),
+      ('train800val200', lines(0, 800) + lines(1, 200)),
+      ('test', lines(2, test))):
+    (path / f'{name}.txt').write_text(text)
   (path / 'classes.txt').write_text('\n'.join(map(str, range(classes))))
 
 
