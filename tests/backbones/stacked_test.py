@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lst import train
+from lst import build, sharding, train
+from lst import method as methods
 from lst.backbones import backbone as backbones
 from lst.backbones import loading, placing, quantised, stacked
 from tests import tiny
@@ -176,3 +177,59 @@ def test_random_weights_come_by_the_name_of_a_preset():
       'random', 192, 12)
   out = backbone.apply(backbone.frozen, jnp.zeros((1, 32, 32, 3), jnp.uint8))
   assert out.shape == (1, 5, 192) and np.isfinite(out).all()
+
+
+def backbone_of(weights, **fields):
+  config = tiny.config(weights).backbone
+  config.update(fields)
+  return backbones.build(config)
+
+
+def test_a_part_of_the_pass_runs_on_a_stack(weights, batch, plain):
+  images, depth = jnp.asarray(batch.inputs), tiny.VIT.depth
+  assert depth > 1
+  for blocks in placing.STACKINGS:
+    built = backbone_of(weights, blocks=blocks)
+    apply = jax.jit(built.apply, static_argnames=('start', 'stop'))
+    first = apply(built.frozen, images, stop=2)
+    last = apply(built.frozen, first, start=2)
+    np.testing.assert_allclose(first, plain[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(last, plain[-1], rtol=1e-5, atol=1e-5)
+
+
+def test_a_stack_gives_the_states_after_blocks_and_no_others(
+    weights, batch, plain):
+  built = backbone_of(weights, blocks='scan')
+  last = 2 * tiny.VIT.depth
+  extract = jax.jit(backbones.extractor(built, (2, last)))
+  for ours, block in zip(
+      extract(built.frozen, batch.inputs).taps, (0, -1), strict=True):
+    np.testing.assert_allclose(ours, plain[block], rtol=1e-5, atol=1e-5)
+  for nodes in ((0, 2), (1, last)):
+    with pytest.raises(
+        ValueError, match=r"config\.backbone\.blocks='scan'.*blocks='loop'"):
+      backbones.extractor(built, nodes)
+
+
+@pytest.mark.parametrize('method', ['full', 'lora', 'ssf', 'sequential'])
+@pytest.mark.parametrize(
+    'field, value', [('blocks', 'host'), ('quantise', 'int8')])
+def test_what_trains_inside_of_blocks_asks_for_the_loop(
+    method, field, value, weights):
+  config = tiny.config(weights)
+  config.method, config.backbone[field] = method, value
+  backbone = backbones.shaped(config.backbone)
+  with pytest.raises(
+      ValueError, match=rf"method='{method}'.*config\.backbone\.{field}="):
+    methods.build(config, backbone, tiny.CLASSES)
+
+
+def test_a_stack_is_not_split_and_not_streamed_to_many_hosts(monkeypatch):
+  split = sharding.make_mesh(4, 2)
+  with pytest.raises(ValueError, match=r"fsdp=2.*config\.backbone\.blocks="):
+    build.check_blocks('scan', split)
+  build.check_blocks('loop', split)
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  build.check_blocks('scan', sharding.make_mesh())
+  with pytest.raises(ValueError, match=r"config\.backbone\.blocks='host'"):
+    build.check_blocks('host', sharding.make_mesh())
