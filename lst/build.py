@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from lst import cache, data, losses, optimizer, sharding, step
 from lst import method as methods
 from lst.backbones import backbone as backbones
+from lst.backbones import placing
 
 
 class Built(NamedTuple):
@@ -57,10 +58,11 @@ def build(config) -> Built:
   """Makes every part that `config` names; compiles no step yet."""
   mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
   _check(config.train, mesh)
+  check_blocks(config.backbone.blocks, mesh)
   dataset = data.build(config.data)
   backbone = backbones.build(config.backbone)
-  weights = sharding.place(
-      backbone.frozen, sharding.frozen(mesh, config.mesh.min_size))
+  weights = sharding.place(backbone.frozen, placing.in_its_memory(
+      sharding.frozen(mesh, config.mesh.min_size)))
   return _assemble(
       config, mesh, dataset, backbone._replace(frozen=None), weights)
 
@@ -95,7 +97,7 @@ def on_stored(built: Built, codebook) -> Built:
       built, methods.on_stored(built.method, cache.expand), frozen)
 
 
-def _on(mesh, config, backbone, classes) -> methods.Method:
+def on_mesh(mesh, config, backbone, classes) -> methods.Method:
   """The method that `config` names, on weights that lie on a mesh."""
   gather = sharding.gatherer(mesh)
   if gather is not None:
@@ -107,7 +109,7 @@ def _on(mesh, config, backbone, classes) -> methods.Method:
 def extract_here(built: Built, config) -> tuple[Callable, Any, Mesh]:
   """(`extract`, weights, mesh) of the devices of this host alone."""
   mesh = sharding.local_mesh(built.mesh)
-  method = _on(mesh, config, built.backbone, len(built.dataset.classes))
+  method = on_mesh(mesh, config, built.backbone, len(built.dataset.classes))
   return method.extract, sharding.on_this_host(built.weights, mesh), mesh
 
 
@@ -132,7 +134,7 @@ def _initialiser(method, image_size, mesh) -> Callable:
 
 
 def _assemble(config, mesh, dataset, backbone, weights) -> Built:
-  method = _on(mesh, config, backbone, len(dataset.classes))
+  method = on_mesh(mesh, config, backbone, len(dataset.classes))
   steps_per_epoch = dataset.train.size / config.train.batch_size
   steps = math.ceil(config.train.epochs * steps_per_epoch)
   update = optimizer.build(config.optimizer, steps, steps_per_epoch)
@@ -194,3 +196,15 @@ def _check(config, mesh) -> None:
   for field in ('batch_size', 'eval_batch_size'):
     sharding.check_batch(config[field], mesh, f'config.train.{field}')
 
+
+def check_blocks(blocks, mesh) -> None:
+  """Raises ValueError if the blocks are a stack that the mesh cannot hold."""
+  if blocks != 'loop' and 'fsdp' in mesh.axis_names:
+    raise ValueError(
+        f'config.mesh.fsdp={mesh.shape["fsdp"]} gathers weights block by '
+        f'block, and config.backbone.blocks={blocks!r} keeps them in one: '
+        "use 'loop' with it")
+  if blocks == 'host' and jax.process_count() > 1:
+    raise ValueError(
+        "config.backbone.blocks='host' streams to the devices of one host, "
+        f"and there are {jax.process_count()}: use 'loop' or 'scan'")

@@ -183,6 +183,13 @@ def through(
 
 
 def _through(config, backbone: Backbone, classes: int, *, name: str) -> Method:
+  for field, ours, needed in (
+      ('blocks', backbone.blocks, 'loop'),
+      ('quantise', backbone.quantise, 'none')):
+    if ours != needed:
+      raise ValueError(
+          f'config.method={name!r} trains inside of the blocks and needs '
+          f'config.backbone.{field}={needed!r}, not {ours!r}')
   tuned = tuning.build(config.tuning, name, backbone)
   return through(
       backbone, tuned, head(config, backbone, classes), config.tuning.remat)

@@ -14,6 +14,7 @@ from etils import epath
 from lst import config as config_lib
 from lst import data, export, hosts, sharding, step, workdir
 from lst import inputs as inputs_lib
+from lst.plan import flops as products
 from lst.screen import shown, table
 
 PACKAGES = (
@@ -58,6 +59,10 @@ def forward_flops(config, built) -> float | None:
   """FLOPs of the frozen backbone on one training batch, on one device."""
   image = jax.ShapeDtypeStruct((*built.backbone.image_size, 3), np.uint8)
   images = batch_shapes(image, config.train.batch_size, built.mesh).inputs
+  if built.backbone.states:
+    # Of a scan a compiler counts one block; without it, it would compile all.
+    counted = products.count(built.backbone.states, built.weights, images)
+    return counted / built.mesh.size
   return flops(
       jax.jit(built.backbone.apply).lower(built.weights, images).compile())
 

@@ -19,6 +19,7 @@ from jax.experimental import topologies
 from lst import cache, losses, sharding, step
 from lst import config as config_lib
 from lst.backbones import backbone as backbones
+from lst.backbones import passes
 from lst.backbones.vit import ViT
 from lst.data import Batch
 from lst.method import METHODS, on_stored
@@ -38,8 +39,8 @@ def vit_b(depth: int) -> backbones.Backbone:
 
   def apply(frozen, images, at, gather=None):
     x = images.astype(jnp.float32) / 127.5 - 1
-    frozen = backbones.whole_ends(frozen, x, gather)
-    return vit.apply({'params': frozen}, x, at, gather)
+    frozen = passes.whole_ends(frozen, x, gather)
+    return vit.apply({'params': frozen}, x, at, gather=gather)
 
   image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
   params = jax.eval_shape(vit.init, jax.random.key(0), image)['params']

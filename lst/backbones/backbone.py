@@ -4,13 +4,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array
 
-from lst.backbones import loading
-from lst.backbones.vit import At, Gather, unchanged
+from lst.backbones import loading, passes, placing, quantised
 from lst.features import Features, Norm
 
 # About half of what the cores of a CPU share; ViT-B is a tenth slower at half
@@ -38,6 +36,10 @@ class Backbone(NamedTuple):
     eps: of the final norm.
     mean, std: of the RGB inputs in [0, 1] that `apply` brings images to.
     dtype: 'bfloat16' or 'float32'.
+    states: (frozen, images) -> the states after every block, (L, B, N, D),
+      where the blocks are a stack that a scan runs over; None where not.
+    blocks: how they are kept, one of `placing.BLOCKS_KEPT`.
+    quantise: what their kernels are, of `quantised.KINDS`, or 'none'.
   """
 
   name: str
@@ -54,6 +56,9 @@ class Backbone(NamedTuple):
   mean: tuple[float, ...]
   std: tuple[float, ...]
   dtype: str
+  states: Callable[..., Array] | None = None
+  blocks: str = 'loop'
+  quantise: str = 'none'
 
 
 NORMALISATIONS = {
@@ -69,58 +74,49 @@ def build(config) -> Backbone:
     FileNotFoundError, OSError, ValueError: as `loading.load` does, or a field
       that is not known.
   """
-  if config.dtype not in DTYPES:
-    raise ValueError(
-        f'config.backbone.dtype={config.dtype!r} is none of '
-        f'{", ".join(DTYPES)}')
-  checkpoint = loading.load(config.weights)
-  vit = checkpoint.vit.clone(dtype=DTYPES[config.dtype])
-  mean, std = checkpoint.mean, checkpoint.std
-  if config.normalisation != 'backbone':
-    if config.normalisation not in NORMALISATIONS:
+  checkpoint, weights = _opened(config)
+  frozen = placing.collect(
+      weights, checkpoint.vit.depth, checkpoint.vit.dtype, config.quantise,
+      config.blocks)
+  return _of(config, checkpoint, frozen)
+
+
+def shaped(config) -> Backbone:
+  """As `build`, but reads no weight: `frozen` holds shapes in their place."""
+  checkpoint, _ = _opened(config)
+  frozen = placing.shapes(
+      checkpoint.vit, checkpoint.vit.dtype, config.quantise, config.blocks)
+  return _of(config, checkpoint, frozen)
+
+
+def _opened(config):
+  for field, known in (
+      ('dtype', DTYPES), ('normalisation', ('backbone', *NORMALISATIONS)),
+      ('quantise', ('none', *quantised.KINDS)),
+      ('blocks', placing.BLOCKS_KEPT)):
+    if config[field] not in known:
       raise ValueError(
-          f'config.backbone.normalisation={config.normalisation!r} is none of '
-          f'backbone, {", ".join(NORMALISATIONS)}')
-    mean, std = NORMALISATIONS[config.normalisation]
+          f'config.backbone.{field}={config[field]!r} is none of '
+          f'{", ".join(known)}')
+  checkpoint, weights = loading.opened(config.weights)
+  vit = checkpoint.vit.clone(dtype=DTYPES[config.dtype])
+  return checkpoint._replace(vit=vit), weights
+
+
+def _of(config, checkpoint, frozen) -> Backbone:
+  vit = checkpoint.vit
+  mean, std = NORMALISATIONS.get(
+      config.normalisation, (checkpoint.mean, checkpoint.std))
   image_size = checkpoint.image_size
   if config.image_size:
     image_size = (config.image_size, config.image_size)
-  rows, columns = vit.grid_of(*image_size)
-
-  def apply(
-      frozen: dict, images: Num[Array, 'b h w c'] | Float[Array, 'b n d'],
-      at: At = unchanged, start: int | None = None, stop: int | None = None,
-      gather: Gather | None = None,
-  ) -> Float[Array, 'b n d']:
-    x = images
-    if start is None:
-      x = images.astype(jnp.float32) / 255
-      x = (x - jnp.array(mean)) / jnp.array(std)
-    return vit.apply(
-        {'params': whole_ends(frozen, x, gather)}, x, at, start, stop,
-        (rows, columns), gather)
-
+  rows, columns = grid = vit.grid_of(*image_size)
+  apply, states = passes.functions(vit, mean, std, grid, config.blocks)
   return Backbone(
-      checkpoint.name, checkpoint.family, apply,
-      _cast(checkpoint.params, vit.dtype), image_size,
+      checkpoint.name, checkpoint.family, apply, frozen, image_size,
       rows * columns + vit.prefix, vit.width, vit.depth, vit.prefix,
-      checkpoint.cls, vit.eps, mean, std, config.dtype)
-
-
-def whole_ends(frozen: dict, x: Array, gather: Gather | None) -> dict:
-  """The weights, those of no block made whole by `gather` if it is there."""
-  if gather is None:
-    return frozen
-  return {
-      name: tree if name.startswith('block_') else gather(tree, x)
-      for name, tree in frozen.items()}
-
-
-def _cast(params: dict, dtype) -> dict:
-  """Kernels in `dtype`, everything small in f32: norms, biases, tables."""
-  def cast(path, x):
-    return jnp.asarray(x, dtype if path[-1] == 'kernel' else jnp.float32)
-  return flax.traverse_util.path_aware_map(cast, params)
+      checkpoint.cls, vit.eps, mean, std, config.dtype, states, config.blocks,
+      config.quantise)
 
 
 def images_at_once(batch: int, tokens: int, width: int) -> int:
@@ -146,28 +142,15 @@ def extractor(
   taken with the hook and nothing is differentiated: no gradient can reach the
   backbone, as its weights are no input of the loss's gradient. On a CPU a few
   images go through at a time: what lies between two products stays in cache.
+
+  Raises:
+    ValueError: the blocks are a stack, whose scan goes on to the last one and
+      gives the states after them, and `nodes` has others.
   """
-  ends = {} if nodes is None else {'stop': max(nodes)}
-  nodes = range(2, 2 * backbone.depth + 1, 2) if nodes is None else nodes
-
-  def states_of(frozen, images):
-    states = {}
-
-    def at(k, x):
-      states[k] = x
-      return x
-
-    backbone.apply(frozen, images, at, **ends)
-    return tuple(states[k] for k in nodes)
+  states_of = _recorder(backbone, nodes)
 
   def in_turn(frozen, images):
-    count = images_at_once(len(images), backbone.tokens, backbone.width)
-    # Of a batch that lies on many devices, a few images lie on few of them.
-    if count == len(images) or jax.device_count() > 1:
-      return states_of(frozen, images)
-    images = images.reshape(-1, count, *images.shape[1:])
-    taps = jax.lax.map(functools.partial(states_of, frozen), images)
-    return tuple(tap.reshape(-1, *tap.shape[2:]) for tap in taps)
+    return _in_turn(states_of, backbone, frozen, images)
 
   def extract(frozen, images):
     taps = jax.lax.platform_dependent(
@@ -177,3 +160,42 @@ def extractor(
     return Features(taps, Norm(norm['scale'], norm['bias'], backbone.eps))
 
   return extract
+
+
+def _in_turn(states_of, backbone: Backbone, frozen: dict, images: Array):
+  """`states_of` on a few images at a time."""
+  count = images_at_once(len(images), backbone.tokens, backbone.width)
+  # Of a batch that lies on many devices, a few images lie on few of them.
+  if count == len(images) or jax.device_count() > 1:
+    return states_of(frozen, images)
+  images = images.reshape(-1, count, *images.shape[1:])
+  taps = jax.lax.map(functools.partial(states_of, frozen), images)
+  return tuple(tap.reshape(-1, *tap.shape[2:]) for tap in taps)
+
+
+def _recorder(backbone: Backbone, nodes: Sequence[int] | None) -> Callable:
+  """(frozen, images) -> the states of the numbers `nodes`."""
+  ends = {} if nodes is None else {'stop': max(nodes)}
+  nodes = range(2, 2 * backbone.depth + 1, 2) if nodes is None else nodes
+  others = [k for k in nodes if k % 2 or not k]
+  if backbone.states and others:
+    raise ValueError(
+        f'config.backbone.blocks={backbone.blocks!r} gives the states after '
+        f'blocks alone, those of even numbers from 2; {others} need '
+        "config.backbone.blocks='loop'")
+
+  def of_stack(frozen, images):
+    found = backbone.states(frozen, images)
+    return tuple(found[k // 2 - 1] for k in nodes)
+
+  def of_loop(frozen, images):
+    states = {}
+
+    def at(k, x):
+      states[k] = x
+      return x
+
+    backbone.apply(frozen, images, at, **ends)
+    return tuple(states[k] for k in nodes)
+
+  return of_stack if backbone.states else of_loop

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lst.backbones import quantised
 from lst.product import product
 
 
@@ -66,7 +67,7 @@ class Dense(nn.Module):
     """(B, N, D) to (B, N, features) in f32."""
     shape = (x.shape[-1], self.features)
     kernel = self.param('kernel', nn.initializers.xavier_uniform(), shape)
-    y = product('bnd,df->bnf', x, kernel.astype(x.dtype))
+    y = quantised.times(x, kernel)
     if self.has_variable('params', 'down'):
       down, up = (self.get_variable('params', k) for k in ('down', 'up'))
       h = product('bnd,dr->bnr', x, down.astype(x.dtype)).astype(x.dtype)

@@ -3,6 +3,7 @@
 import collections
 import os
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import flax.traverse_util
@@ -10,10 +11,13 @@ import numpy as np
 
 from lst import staging
 from lst.backbones import sources, tensors
-from lst.backbones.families import FAMILIES
-from lst.backbones.families.family import Family, Given, Reading
+from lst.backbones.families import FAMILIES, own
+from lst.backbones.families.family import HALF, Family, Given, Reading
+from lst.backbones.presets import preset
 from lst.backbones.vit import ViT
 
+# Weights of this name are those of a preset, drawn at random: 'random:e/14'.
+RANDOM = 'random:'
 # Names that an error lists of each kind, before it only counts.
 LISTED = 20
 
@@ -27,6 +31,7 @@ class Checkpoint(NamedTuple):
     vit: the module, computing in float32; `vit.clone(dtype=...)` for another.
     params: {'block_0': {...}, ...} of numpy arrays, in the dtype of the file.
       `params['norm']` is the final norm, which `vit` itself does not apply.
+      {} in what `opened` gives.
     image_size: (height, width) it takes by default.
     mean, std: of the RGB inputs in [0, 1] it was trained on.
     cls: whether token 0 is a CLS token.
@@ -48,7 +53,8 @@ def load(source: str | os.PathLike) -> Checkpoint:
   Args:
     source: a name of `sources.KNOWN` ('vit_b16_in21k', 'embedded', ...), a
       file (.npz, .safetensors, .safetensors.index.json) or a folder that holds
-      one, or `hf://org/name[/file][@revision]`. A `config.json` beside
+      one, `hf://org/name[/file][@revision]`, or `random:SIZE/PATCH`, a preset
+      (`presets.SIZES`) with random weights. A `config.json` beside
       safetensors tells what shapes cannot; put one there. A gs:// path is
       copied first.
 
@@ -62,6 +68,27 @@ def load(source: str | os.PathLike) -> Checkpoint:
     checkpoint = load('dinov2_b14')
     x = checkpoint.vit.apply({'params': checkpoint.params}, images)
   """
+  checkpoint, weights = opened(source)
+  params = flax.traverse_util.unflatten_dict(dict(weights), sep='/')
+  return checkpoint._replace(params=params)
+
+
+def opened(
+    source: str | os.PathLike
+) -> tuple[Checkpoint, Iterator[tuple[str, np.ndarray]]]:
+  """A checkpoint as `load` has it, its weights still in the file.
+
+  Returns:
+    (the checkpoint with no `params`, (path, array) of each weight, such as
+    'block_0/mlp/up/kernel'). A tensor of the file is read when its turn comes
+    and let go after its last use, so that who places each weight before taking
+    the next never has two copies of the model.
+
+  Raises:
+    As `load` does; for tensors that cannot be read, while they are iterated.
+  """
+  if str(source).startswith(RANDOM):
+    return _random(str(source))
   files = sources.locate(str(staging.local(source)))
   store = tensors.open_store(files.weights)
   given = Given(files.config, files.preprocessor, store.metadata)
@@ -71,14 +98,41 @@ def load(source: str | os.PathLike) -> Checkpoint:
   try:
     reading = family.read(shapes, given)
     match(shapes, reading, family)
-    params = _collect(store, full, reading)
   except ValueError as error:
-    under = f', below {root!r}' if root else ''
-    raise ValueError(
-        f'{files.weights} (family {family.name}{under}): {error}') from error
+    raise _in_file(files, family, root, error) from error
+
+  def weights():
+    try:
+      yield from _each(store, full, reading)
+    except ValueError as error:
+      raise _in_file(files, family, root, error) from error
+
   return Checkpoint(
-      files.name, family.name, reading.vit, params, reading.image_size,
-      reading.mean, reading.std, reading.cls)
+      files.name, family.name, reading.vit, {}, reading.image_size,
+      reading.mean, reading.std, reading.cls), weights()
+
+
+def _random(source: str):
+  """A preset with random weights, each drawn when its turn comes."""
+  vit = preset(source.removeprefix(RANDOM))
+  size = (vit.grid[0] * vit.patch, vit.grid[1] * vit.patch)
+  rng = np.random.default_rng(0)
+
+  def weights():
+    for name, shape in own.shapes_of(vit).items():
+      scale = shape[0] ** -0.5 if name.endswith('kernel') else 0.02
+      array = rng.standard_normal(shape, np.float32)
+      array *= scale
+      array += name.endswith('scale')
+      yield name, array
+
+  return Checkpoint(
+      source, 'random', vit, {}, size, *HALF, vit.prefix > 0), weights()
+
+
+def _in_file(files, family, root, error) -> ValueError:
+  under = f', below {root!r}' if root else ''
+  return ValueError(f'{files.weights} (family {family.name}{under}): {error}')
 
 
 def recognise(shapes: dict, where) -> tuple[Family, str]:
@@ -131,10 +185,10 @@ def _listed(kind: str, found: dict[str, str]) -> str:
   return '\n'.join([f'{kind} ({len(found)}):', *lines])
 
 
-def _collect(store: tensors.Store, full: dict, reading: Reading) -> dict:
-  """The canonical tree; each tensor is read once and let go after its use."""
+def _each(store: tensors.Store, full: dict, reading: Reading):
+  """Each weight by its path; each tensor is read once, let go after its use."""
   uses = collections.Counter(k for row in reading.rows for k in row.sources)
-  held, flat = {}, {}
+  held = {}
   for row in reading.rows:
     arrays = []
     for name in row.sources:
@@ -144,5 +198,6 @@ def _collect(store: tensors.Store, full: dict, reading: Reading) -> dict:
       uses[name] -= 1
       if not uses[name]:
         del held[name]
-    flat[row.to] = np.ascontiguousarray(row.make(*arrays))
-  return flax.traverse_util.unflatten_dict(flat, sep='/')
+    made = row.make(*arrays)
+    del arrays
+    yield row.to, np.ascontiguousarray(made)

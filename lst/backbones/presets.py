@@ -15,14 +15,23 @@ SIZES: dict[str, tuple[int, int, int, int]] = {
     'G': (1664, 48, 8192, 16),
     'e': (1792, 56, 15360, 16),
     'dinov3_7b': (4096, 40, 8192, 32),
+    # Shapes alone: their norms are RMS norms, of queries and keys as well in
+    # InternViT, and have a weight less a channel than ours.
+    'internvit_6b': (3200, 48, 12800, 25),
+    'eva_clip_18b': (5120, 48, 25600, 40),
 }
 
-# What a size has beyond them: DINOv3 7 B is gated, rotary and bias-free.
+# What a size has beyond them.
 EXTRAS: dict[str, dict] = {
+    # Without a CLS token, as in big_vision.
+    'G': {'prefix': 0},
+    'e': {'prefix': 0},
     'dinov3_7b': {
         'prefix': 5, 'position': 'rotary', 'activation': 'silu', 'gated': True,
         'qkv_bias': False, 'layer_scale': True, 'eps': 1e-5,
     },
+    'internvit_6b': {'qkv_bias': False, 'layer_scale': True},
+    'eva_clip_18b': {'qkv_bias': False},
 }
 
 

@@ -139,24 +139,43 @@ class ViT(nn.Module):
     """
     x, first = images, start or 0
     if start is None:
-      x, grid = self.embed(images)
+      x, grid = self.embed(images), self.grid_of(*images.shape[1:3])
       if self.pre_norm:
         x = layers.LayerNorm(self.eps, name='pre_norm')(x)
     last = 2 * self.depth if stop is None else stop
-    rotate = None
-    if self.position == 'rotary':
-      rotate = positions.rotary(
-          grid, self.prefix, self.width // self.heads, self.rope_base)
-    x = at(first, x)
+    x, rotate = at(first, x), self.rotation(grid)
     for layer in range(first // 2, (last + 1) // 2):
-      x = _gathered(Block, gather, x)(
-          self.heads, self.hidden, self.activation, self.gated, self.qkv_bias,
-          self.layer_scale, self.eps, attends=first <= 2 * layer,
-          mixes=last >= 2 * layer + 2, name=f'block_{layer}',
-      )(x, at, layer, rotate)
+      block = self.block(
+          f'block_{layer}', _gathered(Block, gather, x),
+          attends=first <= 2 * layer, mixes=last >= 2 * layer + 2)
+      x = block(x, at, layer, rotate)
     if self.is_initializing():
       layers.LayerNorm(self.eps, name='norm')(x)
     return x
+
+  @nn.nowrap
+  def block(
+      self, name: str | None = None, kind: Callable[..., Block] = Block,
+      **halves: bool,
+  ) -> Block:
+    """A block of this model; all of them are alike.
+
+    Args:
+      name: of its weights.
+      kind: `Block`, or what wraps it.
+      **halves: `attends` and `mixes` of `Block`.
+    """
+    return kind(
+        self.heads, self.hidden, self.activation, self.gated, self.qkv_bias,
+        self.layer_scale, self.eps, name=name, **halves)
+
+  @nn.nowrap
+  def rotation(self, grid: tuple[int, int] | None) -> Callable | None:
+    """What turns queries and keys on a grid of patches, or None."""
+    if self.position != 'rotary':
+      return None
+    return positions.rotary(
+        grid, self.prefix, self.width // self.heads, self.rope_base)
 
   @nn.nowrap
   def grid_of(self, height: int, width: int) -> tuple[int, int]:
@@ -187,4 +206,4 @@ class ViT(nn.Module):
           'prefix', nn.initializers.normal(0.02), (self.prefix, self.width))
       prefix = jnp.broadcast_to(prefix, (b, *prefix.shape))
       x = jnp.concatenate([prefix, x], axis=1)
-    return x.astype(self.dtype), grid
+    return x.astype(self.dtype)

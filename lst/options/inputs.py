@@ -59,12 +59,18 @@ def backbone() -> ConfigDict:
   """Where the frozen network comes from, and how it is run."""
   return ConfigDict(dict(
       # A known name ('embedded', 'vit_b16_in21k', 'dinov2_b14', ...), a file, a
-      # folder, or hf://org/name.
+      # folder, hf://org/name, or random:SIZE/PATCH ('random:e/14').
       weights='embedded',
       # Side in pixels that images are resized to; 0 = the checkpoint's own.
       image_size=0,
       # bfloat16 or float32: of the frozen pass and its features.
       dtype='bfloat16',
+      # Kernels of the blocks in int8, fp8 or int4; none = in dtype.
+      quantise='none',
+      # loop (compiled block by block), or one stack that a scan runs over, so
+      # that compiling takes as long at any depth: on the device (scan) or
+      # brought there from host memory block by block (host).
+      blocks='loop',
       # Mean and std of the inputs: backbone (the checkpoint's own), half
       # (0.5, 0.5) or imagenet.
       normalisation='backbone',

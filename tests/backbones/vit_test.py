@@ -118,7 +118,8 @@ def test_patches_are_taken_in_rows_of_the_image():
 def test_presets_are_of_the_published_size(name):
   # Without heads, which ViT-e's 3.9 billion count.
   millions = {'Ti': 5.5, 'S': 21.7, 'B': 85.8, 'L': 303.3, 'so400m': 412.6,
-              'H': 630.8, 'g': 1011, 'G': 1843, 'e': 3805, 'dinov3_7b': 6716}
+              'H': 630.8, 'g': 1011, 'G': 1843, 'e': 3805, 'dinov3_7b': 6716,
+              'internvit_6b': 5904, 'eva_clip_18b': 17620}
   vit = preset(f'{name}/{14 if name in ("so400m", "H", "g", "G", "e") else 16}')
   one = vit.clone(depth=1)
   def count(vit):

@@ -1,0 +1,1 @@
+"""What a run will take, told ahead of time by compiling it for its device."""

@@ -1,0 +1,117 @@
+"""The table of a plan: a row for a config and for each of its rivals."""
+
+import copy
+from typing import Any
+
+import jax
+
+from lst import method as methods
+from lst.plan.chips import Chip
+from lst.plan.programs import Plan, Sizes, plan
+
+# Of the peak of a chip that large products reach; ours to assume.
+REACHED = 0.5
+MIB = 2**20
+FIELDS = (
+    'method', 'fits', 'total_mib', *(f'{k}_mib' for k in Sizes._fields),
+    'step_tflops', 'step_over_forward', 'step_ms', 'largest_microbatch',
+    'compile_s', 'note')
+
+# What each rival changes of a config; those whose method is not there, and
+# that of the config itself, are left out.
+RIVALS: dict[str, dict[str, Any]] = {
+    'linear': {'method': 'side', 'side.name': 'linear'},
+    'lora': {'method': 'lora'},
+    'lora + remat': {'method': 'lora', 'tuning.remat': True},
+    'full': {'method': 'full'},
+    'full + remat': {'method': 'full', 'tuning.remat': True},
+}
+
+
+def rows(config, classes: int, chip: Chip, found: list, rivals: bool):
+  """A row (`FIELDS`) for the config, then one for each rival."""
+  name = config.side.name if config.method == 'side' else config.method
+  out = [row(name, config, classes, chip, found)]
+  for rival, changes in RIVALS.items() if rivals else ():
+    other = changed(config, changes)
+    if rival != name and other is not None:
+      out.append(row(rival, other, classes, chip, found))
+  return out
+
+
+def changed(config, changes: dict[str, Any]):
+  """A copy with fields changed, or None if one of them is not to be had."""
+  other = copy.deepcopy(config)
+  for field, value in changes.items():
+    group, _, leaf = field.rpartition('.')
+    part = other[group] if group else other
+    if leaf not in part or (field == 'method' and value not in methods.METHODS):
+      return None
+    part[leaf] = value
+  if other.method != 'side':
+    # A gradient goes through the blocks: none in 8 bits, none from a host.
+    other.backbone.quantise, other.backbone.blocks = 'none', 'loop'
+  return other
+
+
+def row(name: str, config, classes: int, chip: Chip, found: list) -> dict:
+  """One row."""
+  made = plan(config, classes, found)
+  out = dict.fromkeys(FIELDS, '')
+  out |= {
+      'method': name, 'fits': False, 'note': made.refused,
+      'step_tflops': round(made.flops / 1e12, 3),
+      'step_over_forward': round(made.flops / made.forward_flops, 3),
+      'step_ms': round(1e3 * seconds(made, chip), 1),
+      'compile_s': round(made.seconds)}
+  if made.sizes:
+    sizes = made.sizes
+    out |= {f'{k}_mib': round(v / MIB, 1) for k, v in sizes._asdict().items()}
+    out |= {
+        'total_mib': round(sizes.total / MIB, 1),
+        'fits': sizes.total <= chip.memory,
+        'largest_microbatch': largest(sizes, config, chip, len(found))}
+  return out
+
+
+def seconds(made: Plan, chip: Chip) -> float:
+  """An estimate: products at `REACHED` of the peak, or else the slowest of
+  reading the weights from memory and bringing those streamed from the host.
+  """
+  times = [made.flops / (REACHED * chip.flops)]
+  if made.sizes:
+    times += [made.sizes.weights / chip.bandwidth,
+              made.sizes.streamed / chip.link]
+  return max(times)
+
+
+def largest(sizes: Sizes, config, chip: Chip, count: int) -> int:
+  """Examples of a micro-batch that fit on all devices, at the least.
+
+  As if everything but the weights and the state grew with it; what does not
+  leaves room for more.
+  """
+  fixed = sizes.weights + sizes.trained + sizes.optimizer
+  micro = config.train.microbatch or config.train.batch_size
+  each = (sizes.total - fixed) / (micro / count)
+  return max(int((chip.memory - fixed) / each), 0) * count
+
+
+def show(found: list[dict], chip: Chip, topology: str, config) -> str:
+  """The table as text, with what it assumes."""
+  names = ('method', 'total_mib', 'weights_mib', 'trained_mib',
+           'optimizer_mib', 'taps_mib', 'work_mib', 'streamed_mib',
+           'step_tflops', 'step_ms', 'largest_microbatch', 'fits')
+  cells = [names, *([str(r[k]) for k in names] for r in found)]
+  widths = [max(len(line[k]) for line in cells) for k in range(len(names))]
+  lines = ['  '.join(c.rjust(w) for c, w in zip(line, widths, strict=True))
+           for line in cells]
+  lines += [f'{r["method"]}: {r["note"]}' for r in found if r['note']]
+  return '\n'.join([
+      f'{topology}, {config.backbone.weights}, batches of '
+      f'{config.train.batch_size}, jax {jax.__version__}; per device, of '
+      f'{chip.memory / MIB:,.0f} MiB', *lines,
+      f'step_ms assumes {REACHED:.0%} of {chip.flops / 1e12:,.0f} TFLOP/s, '
+      f'weights at {chip.bandwidth / 1e9:,.0f} GB/s and from the host at '
+      f'{chip.link / 1e9:,.0f} GB/s; largest_microbatch is what fits at the '
+      'least. On GPUs attention is planned without its flash kernel'])

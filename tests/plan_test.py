@@ -1,0 +1,101 @@
+"""The plan: counts, sizes, rivals; with libtpu, ViT-e video on one 16 GB chip.
+"""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from lst import config as config_lib
+from lst import report
+from lst.plan import chips, flops, programs, table
+from tests import tiny
+
+CHIP = chips.CHIPS['v5e']
+# Needs the extra `plan`; the default suite goes without.
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec('libtpu') is None, reason='needs lst[plan]')
+
+
+def test_a_loop_is_counted_as_often_as_it_runs():
+  x, w = jnp.ones((2, 3)), jnp.ones((7, 3, 3))
+
+  def scanned(x, w):
+    return jax.lax.scan(lambda x, w: (x @ w, None), x, w)[0]
+
+  def gradient(x, w):
+    return jax.grad(lambda w: (x @ w).sum())(w)
+
+  assert flops.count(scanned, x, w) == 7 * 2 * 2 * 3 * 3
+  assert flops.count(gradient, x, w[0]) == 2 * 2 * (2 * 3 * 3)
+
+
+def test_a_plan_has_the_sizes_of_what_is_built(weights, backbone):
+  config = tiny.config(weights)
+  made = programs.plan(config, tiny.CLASSES, jax.devices()[:1])
+  assert made.sizes.weights == sum(
+      x.nbytes for x in jax.tree.leaves(backbone.frozen))
+  adapted = programs.methods.build(config, backbone, tiny.CLASSES)
+  images = jax.ShapeDtypeStruct((1, tiny.SIZE, tiny.SIZE, 3), jnp.uint8)
+  params = jax.eval_shape(
+      adapted.init, jax.random.key(0), backbone.frozen, images)
+  assert made.sizes.trained == 4 * report.count(params)
+  # Two batches of features, in f32.
+  features = tiny.VIT.depth * tiny.EXAMPLES * tiny.TOKENS * tiny.VIT.width
+  assert made.sizes.taps == pytest.approx(2 * 4 * features, rel=0.01)
+  assert made.sizes.total > made.sizes.weights + made.sizes.taps
+  assert 1.0 < made.flops / made.forward_flops < 1.6
+
+
+def test_the_largest_microbatch_is_what_the_rest_of_the_memory_holds():
+  config = config_lib.default()
+  config.train.batch_size = 4
+  sizes = programs.Sizes(
+      weights=10, trained=1, optimizer=2, batch=4, taps=20, work=16, streamed=9)
+  assert sizes.total == 53
+  chip = CHIP._replace(memory=113.0)
+  # 40 bytes for 4 examples, 100 bytes left.
+  assert table.largest(sizes, config, chip, 1) == 10
+  assert table.largest(sizes, config, chip._replace(memory=5.0), 1) == 0
+
+
+def test_a_rival_that_is_not_there_is_left_out():
+  config = config_lib.default()
+  assert table.changed(config, {'method': 'nothing'}) is None
+  assert table.changed(config, {'side.nothing': 1}) is None
+  other = table.changed(config, {'side.name': 'linear'})
+  assert (other.side.name, config.side.name) == ('linear', 'losa')
+
+
+def test_an_unknown_topology_is_refused():
+  with pytest.raises(ValueError, match='with a chip of v5e'):
+    chips.devices('v99:2x2')
+
+
+@needs_libtpu
+@pytest.mark.parametrize('frames', [8, 16, 32])
+def test_losa_on_vit_e_video_fits_one_chip_of_16_gb(frames):
+  """One clip: its frames go through the backbone as a batch of images."""
+  config = config_lib.default()
+  config.backbone.weights, config.backbone.blocks = 'random:e/14', 'scan'
+  config.train.batch_size, config.side.rank = frames, 16
+  chip, found = chips.devices('v5e:1x1')
+  made = programs.plan(config, 400, found)
+  assert made.sizes is not None, made.refused
+  assert made.sizes.total <= chip.memory
+  assert made.sizes.weights > 7 * chips.GIB
+
+
+@needs_libtpu
+def test_18_billion_streamed_parameters_need_not_fit_the_chip():
+  config = config_lib.default()
+  config.backbone.weights = 'random:eva_clip_18b/14'
+  config.side.name, config.train.batch_size = 'linear', 1
+  chip, found = chips.devices('v5e:1x1')
+  config.backbone.blocks = 'scan'
+  resident = programs.plan(config, 400, found)
+  assert resident.sizes is None and 'hbm' in resident.refused.lower()
+  config.backbone.blocks = 'host'
+  streamed = programs.plan(config, 400, found)
+  assert streamed.sizes.total < chip.memory < streamed.sizes.streamed
