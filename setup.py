@@ -48,7 +48,9 @@ setuptools.setup(
     extras_require={
         # To prepare a TFDS dataset that is not on disk yet.
         'prepare': ['tensorflow-cpu'],
-        'test': ['beartype', 'pytest', 'pytest-xdist', 'ruff'],
+        'test': ['av', 'beartype', 'pytest', 'pytest-xdist', 'ruff'],
+        # To read videos.
+        'video': ['av'],
         # To pre-train the embedded backbone, draw plots, make golden files.
         'experiments': ['threadpoolctl'],
         'parity': ['timm', 'torch', 'transformers'],

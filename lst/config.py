@@ -9,6 +9,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from lst import config_video
+
 # What else is in the folder of a run of several tasks.
 _TAKEN = ('checkpoints', 'tensorboard')
 
@@ -88,10 +90,11 @@ def _check_task(name: str, value: Any) -> None:
 def data() -> ConfigDict:
   """The part of a config that names data, with its defaults, locked."""
   out = ConfigDict(dict(
-      # digits, tfds, folder, vtab, csv or procedural.
+      # digits, tfds, folder, vtab, csv or procedural; of videos motion,
+      # video_folder or video_csv.
       name='digits',
       # tfds: data folder ('' = $TFDS_DATA_DIR); folder, vtab: the folder; csv:
-      # the file.
+      # the file; motion: where it is written ('' = ~/.cache/lst/motion).
       path='',
       # tfds: name[/config][:version]; vtab: a folder below path; procedural:
       # count, orientation, location, shape or relation.
@@ -110,7 +113,8 @@ def data() -> ConfigDict:
       # bilinear or bicubic (antialiased), bilinear_tf (TensorFlow's default).
       resize='bilinear',
       # none, flip (mirrored) or crop (a random window, mirrored or not): how
-      # each example's views 1, 2, ... are made; view 0 is the plain image.
+      # each example's views 1, 2, ... are made; view 0 is the plain image. Of
+      # videos crop draws a moment and a window, flip mirrors some of them too.
       augment='none',
       # Fixed views of each example, of which an epoch shows one.
       views=1,
@@ -119,6 +123,7 @@ def data() -> ConfigDict:
       prefetch=4,
       # Decoded images are kept in memory if all fit into this many bytes.
       cache_bytes=2**31,
+      video=config_video.video(),
   ))
   return out.lock()
 
@@ -167,6 +172,9 @@ def _side() -> ConfigDict:
       skip=0,
       first='channel',
       token_mixing=True,
+      # Of videos: whether mixers of time take turns with those of channels and
+      # tokens. These are then those of one frame.
+      time_mixing=True,
       activation='gelu',
       alpha=1.0,
       use_bias=False,

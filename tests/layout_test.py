@@ -27,7 +27,8 @@ RUN = ('lst/train.py', '_run')
 ALLOWED = {
     'lst/features.py': (),
     'lst/product.py': (),
-    'lst/config.py': (),
+    'lst/config.py': ('lst.config_video',),
+    'lst/config_video.py': (),
     'lst/losses.py': (),
     'lst/metrics.py': (),
     'lst/sharding.py': (),
