@@ -103,7 +103,9 @@ def _read(path: str | os.PathLike) -> Adapted:
     about, classes = (json.loads(metadata[k]) for k in ('about', 'classes'))
     config = config_lib.default().side
     config.update(ConfigDict(about['side']))
-    network = side.build(config, len(classes), about['cls'], about['prefix'])
+    network = side.build(
+        config, len(classes), about['cls'], about['prefix'],
+        about.get('frames', 0))
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     raise ValueError(
         f'{path} does not say what network it holds, or one of another version '

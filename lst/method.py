@@ -73,7 +73,8 @@ def on_stored(
 
 
 def _side(config, backbone: Backbone, classes: int) -> Method:
-  network = side.build(config.side, classes, backbone.cls, backbone.prefix)
+  network = side.build(
+      config.side, classes, backbone.cls, backbone.prefix, backbone.frames)
   return beside(extractor(backbone), network)
 
 

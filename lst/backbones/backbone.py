@@ -36,6 +36,7 @@ class Backbone(NamedTuple):
     eps: of the final norm.
     mean, std: of the RGB inputs in [0, 1] that `apply` brings images to.
     dtype: 'bfloat16' or 'float32'.
+    frames: T of the clips that it is given, frame by frame; 0 for images.
   """
 
   name: str
@@ -52,6 +53,12 @@ class Backbone(NamedTuple):
   mean: tuple[float, ...]
   std: tuple[float, ...]
   dtype: str
+  frames: int = 0
+
+  @property
+  def input_size(self) -> tuple[int, ...]:
+    """([T,] height, width) of one input."""
+    return (self.frames,) * bool(self.frames) + tuple(self.image_size)
 
 
 NORMALISATIONS = {
@@ -119,8 +126,16 @@ def images_at_once(batch: int, tokens: int, width: int) -> int:
   return count if 2 * count >= min(most, batch) else batch
 
 
+def _by_input(taps, count: int):
+  """The tokens of all frames of each of `count` inputs side by side."""
+  return tuple(tap.reshape(count, -1, tap.shape[-1]) for tap in taps)
+
+
 def extractor(backbone: Backbone) -> Callable[[dict, Array], Features]:
   """`extract(frozen, images) -> Features`: the state after every block.
+
+  Of clips (B, T, H, W, 3) each frame is an image by itself, and the taps (B, T
+  N, D) hold the tokens of the frames one after another.
 
   The states are taken with the hook and nothing is differentiated: no
   gradient can reach the backbone, since its weights are no input of the loss's
@@ -147,10 +162,12 @@ def extractor(backbone: Backbone) -> Callable[[dict, Array], Features]:
     return tuple(tap.reshape(-1, *tap.shape[2:]) for tap in taps)
 
   def extract(frozen, images):
+    count = len(images)
+    images = images.reshape(-1, *images.shape[-3:])
     taps = jax.lax.platform_dependent(
         frozen, images, cpu=in_turn, default=states_of)
     norm = frozen['norm']
-    taps = jax.lax.stop_gradient(taps)
+    taps = _by_input(jax.lax.stop_gradient(taps), count)
     return Features(taps, Norm(norm['scale'], norm['bias'], backbone.eps))
 
   return extract

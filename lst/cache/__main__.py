@@ -45,7 +45,8 @@ def build(config) -> None:
   from lst import method as methods
   from lst.backbones import backbone as backbones
   dataset = data.build(config.data)
-  backbone = backbones.build(config.backbone)
+  backbone = backbones.build(config.backbone)._replace(
+      frames=dataset.frames)
   method = methods.build(config, backbone, len(dataset.classes))
   if method.extract is None:
     raise ValueError(
@@ -56,11 +57,13 @@ def build(config) -> None:
     options = options._replace(path=_ROOT.value)
   train, epochs = dataset.train, config.train.epochs
   plain = options._replace(augment='none', views=1)
+  augment, views = dataset.test_views
+  tested = options._replace(augment=augment, views=views)
   codebook = None
   for split, how, passes in (
       (train, options, epochs),
       (dataset.val, plain, epochs / config.train.eval_epochs),
-      (dataset.test, plain, 1.0)):
+      (dataset.test, tested, 1.0)):
     if split is None:
       continue
     store = cache.prepare(

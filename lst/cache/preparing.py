@@ -13,7 +13,7 @@ from lst.cache import key as keys
 from lst.cache.making import build
 from lst.cache.memory import build_in_memory
 from lst.cache.origins import FIT_ROWS, Options, Origin, key
-from lst.cache.rows import Produced, Recipe, Store
+from lst.cache.rows import UNREADABLE, Produced, Recipe, Store
 from lst.data import Loader, Split, eval_rows, viewed
 
 
@@ -27,8 +27,7 @@ def recipe(
     origin: of the features.
     options: of the pipeline and the form.
     split: the examples, without views.
-    train: what the codebook is found on.
-    codebook: where that is done already.
+    train, codebook: what the codebook is found on, unless it is there.
   """
   extract = jax.jit(origin.extract)
 
@@ -38,9 +37,12 @@ def recipe(
     batches = eval_rows(
         rows, load, batch_size=options.batch_size, workers=options.workers,
         prefetch=options.prefetch)
+    left = len(rows)
     for batch in batches:
       taps = extract(origin.frozen, origin.put(batch.inputs)).taps
-      yield Produced(taps, batch.label[batch.mask > 0])
+      label = np.where(batch.mask > 0, batch.label, UNREADABLE)[:left]
+      left -= len(label)
+      yield Produced(taps, label)
 
   def fit() -> forms.Codebook:
     if codebook is not None:

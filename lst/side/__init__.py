@@ -4,5 +4,8 @@ from lst.side.build import SIDES, build
 from lst.side.linear import Linear
 from lst.side.low_rank import LowRank
 from lst.side.network import SideNetwork
+from lst.side.video import ClipLinear, ClipLowRank
 
-__all__ = ['SIDES', 'Linear', 'LowRank', 'SideNetwork', 'build']
+__all__ = [
+    'SIDES', 'ClipLinear', 'ClipLowRank', 'Linear', 'LowRank', 'SideNetwork',
+    'build']

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lst.features import Features, Norm
-from lst.side import refined
 
 POOLS = ('cls', 'mean', 'patches')
 NORMS = ('frozen', 'none')
@@ -20,8 +19,8 @@ class SideNetwork(nn.Module):
   Attributes:
     side: such as `LowRank(rank=8)` or `Linear()`: a module with
       `prepare(features) -> Features`, which no parameter touches;
-      `__call__(prepared) -> refined.Refined` tokens; and `refines`, False if
-      the tokens stay as they were.
+      `__call__(prepared)` -> tokens that can be `pooled`, as
+      `refined.Refined`; and `refines`, False if the tokens stay as they were.
     classes: number of classes C.
     pool: 'cls' (the first token), 'mean' (all tokens) or 'patches' (all but
       the first `prefix`).
@@ -59,19 +58,19 @@ class SideNetwork(nn.Module):
     features = self.side.prepare(features)
     if self.side.refines:
       return features
-    y = refined.Refined(features.taps[-1])
-    x = refined.pooled(y, self.pool, self.prefix, self._norm(features))
+    x = self.side(features).pooled(
+        self.pool, self.prefix, self._norm(features))
     return Features((x[:, None],))
 
   @nn.compact
   def readout(self, prepared: Features) -> Float[Array, 'b c']:
     """What `prepare` returned to logits (B, C) in f32."""
     self._check()
-    y = self.side(prepared)
     if self.side.refines:
-      x = refined.pooled(y, self.pool, self.prefix, self._norm(prepared))
+      x = self.side(prepared).pooled(
+          self.pool, self.prefix, self._norm(prepared))
     else:
-      x = refined.row(y, 0)
+      x = prepared.taps[-1][:, 0].astype(jnp.float32)
     return nn.Dense(
         self.classes, kernel_init=nn.initializers.zeros, name='head',
         dtype=jnp.float32)(x)
