@@ -1,0 +1,23 @@
+"""LoSA on rendered videos whose classes differ in the order of frames alone.
+
+    python -m lst.main --config=configs/video_motion.py
+"""
+
+from lst.config import default
+
+
+def get_config():
+  config = default()
+  config.data.name = 'motion'
+  config.data.val = 'val'
+  config.data.video.frames = 8
+  config.side.rank = 4
+  config.side.skip = 6
+  config.side.pool = 'mean'
+  config.train.epochs = 20.0
+  config.train.batch_size = 32
+  config.train.eval_batch_size = 40
+  config.train.eval_epochs = 4.0
+  config.optimizer.lr = 3e-3
+  config.optimizer.warmup_epochs = 2.0
+  return config
