@@ -1,6 +1,12 @@
 """LoSA on rendered videos whose classes differ in the order of frames alone.
 
     python -m lst.main --config=configs/video_motion.py
+
+The classes come in pairs, each the other played backwards, so that no more
+than half of the answers can be right without the order of the frames. On the
+validation videos, one seed: 69.0% after 20 epochs; without time
+mixing (--config.side.time_mixing=False) 35.5% after 8 of 8. A run takes about 3
+minutes of one CPU core once the features are kept (--config.cache.mode=disk).
 """
 
 from lst.config import default
