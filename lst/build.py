@@ -119,26 +119,43 @@ def plain_extract(built: Built, config) -> Callable:
       config, built.backbone, len(built.dataset.classes)).extract
 
 
+def averaging(built: Built, views: int) -> Built:
+  """With an `eval_step` that averages the logits of the views of an example.
+
+  Args:
+    built: whose `eval_step` takes a row for one example.
+    views: rows of each example, one after another; 1 changes nothing.
+  """
+  if views == 1:
+    return built
+  evaluated = functools.partial(
+      step.eval_step, predict=built.predict, loss=losses.cross_entropy,
+      views=views)
+  return built._replace(eval_step=jax.jit(
+      evaluated, out_shardings=sharding.replicated(built.mesh)))
+
+
 def initialiser(built: Built, config) -> Callable:
   """(key, weights) -> the parameters that a run of `config` starts with."""
   method = methods.build(config, built.backbone, len(built.dataset.classes))
-  return _initialiser(method, built.backbone.image_size, built.mesh)
+  return _initialiser(method, built.backbone.input_size, built.mesh)
 
 
-def _initialiser(method, image_size, mesh) -> Callable:
+def _initialiser(method, input_size, mesh) -> Callable:
   def init(key, weights):
-    image = jax.ShapeDtypeStruct((1, *image_size, 3), np.uint8)
+    image = jax.ShapeDtypeStruct((1, *input_size, 3), np.uint8)
     return method.init(key, weights, image)
 
   return jax.jit(init, out_shardings=sharding.replicated(mesh))
 
 
 def _assemble(config, mesh, dataset, backbone, weights) -> Built:
+  backbone = backbone._replace(frames=dataset.frames)
   method = on_mesh(mesh, config, backbone, len(dataset.classes))
   steps_per_epoch = dataset.train.size / config.train.batch_size
   steps = math.ceil(config.train.epochs * steps_per_epoch)
   update = optimizer.build(config.optimizer, steps, steps_per_epoch)
-  params = _initialiser(method, backbone.image_size, mesh)(
+  params = _initialiser(method, backbone.input_size, mesh)(
       jax.random.key(config.seed), weights)
   state = sharding.place(
       step.TrainState(np.int32(0), params, jax.jit(update.init)(params)),

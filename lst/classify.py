@@ -19,12 +19,13 @@ class Classifier(NamedTuple):
 
   Attributes:
     logits: images (B, H, W, 3) with values in [0, 255], of the backbone's size,
-      to logits (B, C); compiled for every new B.
+      or clips (B, T, H, W, 3) of as many frames as it was trained on, to logits
+      (B, C); compiled for every new B.
     classes: class names, by index.
     backbone: that it stands on.
   """
 
-  logits: Callable[[Num[Array, 'b h w 3']], Float[Array, 'b c']]
+  logits: Callable[[Num[Array, 'b ... h w 3']], Float[Array, 'b c']]
   classes: tuple[str, ...]
   backbone: backbones.Backbone
 
@@ -50,8 +51,9 @@ def classifier(
   if backbone is None:
     backbone = backbones.build(config.backbone)
   export.check(os.fspath(path), about, backbone, export.digest(backbone.frozen))
+  backbone = backbone._replace(frames=about.get('frames', 0))
   method = methods.build(config, backbone, len(classes))
-  image = jax.ShapeDtypeStruct((1, *backbone.image_size, 3), 'uint8')
+  image = jax.ShapeDtypeStruct((1, *backbone.input_size, 3), 'uint8')
   needed = jax.eval_shape(
       method.init, jax.random.key(0), backbone.frozen, image)
   if _shapes(needed) != _shapes(params):

@@ -162,4 +162,5 @@ def _network(about: dict[str, Any], classes: int) -> side.SideNetwork | None:
   config.update(ConfigDict(about['side']))
   if about.get('config', {}).get('method', 'side') != 'side':
     return None
-  return side.build(config, classes, about['cls'], about['prefix'])
+  return side.build(
+      config, classes, about['cls'], about['prefix'], about.get('frames', 0))

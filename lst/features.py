@@ -23,7 +23,8 @@ class Features(NamedTuple):
   Attributes:
     taps: one (B, N, D) array for each tapped block, first block first; the
       last is the backbone's last state, ahead of its final norm. CLS and
-      register tokens stand ahead of the patches.
+      register tokens stand ahead of the patches. Of clips N = T S: the S
+      tokens of the first frame, then those of the next.
     norm: the checkpoint's final norm, or None to leave the last state as it
       is.
   """

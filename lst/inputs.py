@@ -9,7 +9,13 @@ import numpy as np
 
 from lst import cache, data, hosts, sharding
 from lst import config as config_lib
-from lst.build import Built, extract_here, on_stored, plain_extract
+from lst.build import (
+    Built,
+    averaging,
+    extract_here,
+    on_stored,
+    plain_extract,
+)
 from lst.data import Batch
 from lst.screen import Filling
 
@@ -106,7 +112,24 @@ def _stored_pass(config, built, name, codebook, filling) -> Pass | None:
   batches = functools.partial(
       data.eval_rows, np.arange(store.rows), store.batch,
       batch_size=config.train.eval_batch_size, **_threads(config))
-  return Pass(batches, _same, on_stored(built, store.codebook))
+  reader = on_stored(built, store.codebook)
+  return Pass(
+      batches, _same,
+      averaging(reader, _evaluated(config, built, name)[1]))
+
+
+def _evaluated(config, built, name: str) -> tuple[str, int]:
+  """The augmentation and the number of views of what is evaluated."""
+  if name != 'test':
+    return 'none', 1
+  augment, views = built.dataset.test_views
+  size = config.train.eval_batch_size
+  if size % views:
+    raise data.DataError(
+        f'config.train.eval_batch_size={size} holds no whole number of videos '
+        f'of {views} views (data.video.test_clips x test_crops): make it a '
+        f'multiple of {views}')
+  return augment, views
 
 
 def _store(config, built, name, filling, codebook=None):
@@ -114,8 +137,9 @@ def _store(config, built, name, filling, codebook=None):
   options, passes = cache.options(config), config.train.epochs
   if name != 'train':
     # What is evaluated are the plain images.
+    augment, views = _evaluated(config, built, name)
     options = options._replace(
-        views=1, augment='none', batch_size=config.train.eval_batch_size)
+        views=views, augment=augment, batch_size=config.train.eval_batch_size)
     passes = config.train.epochs / config.train.eval_epochs + 1
   if name == 'test':
     # Read once: nothing is won by keeping it in memory for that.
@@ -166,7 +190,7 @@ def _online(config, built: Built) -> tuple[Built, Inputs]:
         views=config.data.views, **_reading(config, built))
 
   ready, reader = _same, built
-  shapes = jax.ShapeDtypeStruct((*built.backbone.image_size, 3), 'uint8')
+  shapes = jax.ShapeDtypeStruct((*built.backbone.input_size, 3), 'uint8')
   # Micro-batches are there to never hold the features of a whole batch.
   if built.method.readout is not None and built.parts == 1:
     ready, reader, shapes = beside(built)
@@ -182,7 +206,7 @@ def beside(built: Built):
     (`Inputs.ready`, what reads its batches, `Inputs.shapes`).
   """
   extract = jax.jit(built.method.extract)
-  image = np.zeros((1, *built.backbone.image_size, 3), np.uint8)
+  image = np.zeros((1, *built.backbone.input_size, 3), np.uint8)
   norm = jax.jit(lambda w, x: built.method.extract(w, x).norm)(
       built.weights, image)
   taps = jax.eval_shape(built.method.extract, built.weights, image).taps
@@ -199,18 +223,20 @@ def _image_pass(config, built, name, ready, reader) -> Pass | None:
   split = getattr(built.dataset, name)
   if split is None:
     return None
+  augment, views = _evaluated(config, built, name)
   kept = data.cached(
-      split, image_size=built.backbone.image_size, resize=config.data.resize,
+      data.viewed(split, augment, views),
+      image_size=built.backbone.input_size, resize=config.data.resize,
       max_bytes=config.data.cache_bytes)
   batches = functools.partial(
       data.eval_batches, kept, batch_size=config.train.eval_batch_size,
       **_reading(config, built))
-  return Pass(batches, ready, reader)
+  return Pass(batches, ready, averaging(reader, views))
 
 
 def _reading(config, built) -> dict[str, Any]:
   return dict(
-      image_size=built.backbone.image_size, resize=config.data.resize,
+      image_size=built.backbone.input_size, resize=config.data.resize,
       **_threads(config))
 
 

@@ -87,7 +87,8 @@ def on_stored(
 
 
 def _side(config, backbone: Backbone, classes: int) -> Method:
-  network = side.build(config.side, classes, backbone.cls, backbone.prefix)
+  network = side.build(
+      config.side, classes, backbone.cls, backbone.prefix, backbone.frames)
   return beside(extractor(backbone, _taps(config, backbone)), network)
 
 
@@ -207,10 +208,14 @@ def build(config, backbone: Backbone, classes: int) -> Method:
   """The method that `config` (`lst.config.default()`) names.
 
   Raises:
-    ValueError: `config.method` is not in `METHODS`.
+    ValueError: `config.method` is not in `METHODS`, or reads no videos.
   """
   if config.method not in METHODS:
     raise ValueError(
         f'config.method={config.method!r} is no method: choose one of '
         f'{", ".join(METHODS)}')
+  if backbone.frames and config.method != 'side':
+    raise ValueError(
+        f'config.method={config.method!r} reads no videos, which '
+        "config.data.name is of: use config.method='side'")
   return METHODS[config.method](config, backbone, classes)

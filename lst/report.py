@@ -58,7 +58,8 @@ def peak_memory() -> int:
 def forward_flops(config, built) -> float | None:
   """FLOPs of the frozen backbone on one training batch, on one device."""
   image = jax.ShapeDtypeStruct((*built.backbone.image_size, 3), np.uint8)
-  images = batch_shapes(image, config.train.batch_size, built.mesh).inputs
+  count = config.train.batch_size * max(built.backbone.frames, 1)
+  images = batch_shapes(image, count, built.mesh).inputs
   if built.backbone.states:
     # Of a scan a compiler counts one block; without it, it would compile all.
     counted = products.count(built.backbone.states, built.weights, images)
@@ -202,7 +203,8 @@ def leave(
   if hosts.first():
     about = {
         'side': dict(config.side), 'cls': built.backbone.cls,
-        'prefix': built.backbone.prefix, 'backbone': result['backbone'],
+        'prefix': built.backbone.prefix, 'frames': built.backbone.frames,
+        'backbone': result['backbone'],
         'weights': export.digest(built.weights),
         'image_size': built.backbone.image_size,
         'normalisation': result['normalisation'],

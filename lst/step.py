@@ -90,9 +90,22 @@ def _over_parts(f: Callable, batch: Batch, parts: int, shards: int):
 
 
 def eval_step(
-    params: Any, frozen: Any, batch: Batch, *, predict: Callable, loss: Callable
+    params: Any, frozen: Any, batch: Batch, *, predict: Callable,
+    loss: Callable, views: int = 1,
 ) -> metrics.Sums:
-  """The sums of one batch."""
+  """The sums of one batch.
+
+  Args:
+    params, frozen, batch: as of `train_step`.
+    predict: (params, frozen, inputs) -> logits (B, C).
+    loss: (logits, labels) -> losses (B,).
+    views: rows of each example, one after another: their logits are averaged.
+  """
   logits = predict(params, frozen, batch.inputs)
-  return metrics.sums(
-      loss(logits, batch.label), logits, batch.label, batch.mask)
+  # Of an example some of whose views cannot be read, the others count.
+  mask = batch.mask.reshape(-1, views)
+  weights = mask / jnp.maximum(mask.sum(1, keepdims=True), 1.0)
+  logits = logits.reshape(-1, views, logits.shape[-1])
+  logits = jnp.sum(weights[:, :, None] * logits, 1)
+  label, mask = batch.label.reshape(-1, views).max(1), mask.max(1)
+  return metrics.sums(loss(logits, label), logits, label, mask)

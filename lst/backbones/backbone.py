@@ -40,6 +40,7 @@ class Backbone(NamedTuple):
       where the blocks are a stack that a scan runs over; None where not.
     blocks: how they are kept, one of `placing.BLOCKS_KEPT`.
     quantise: what their kernels are, of `quantised.KINDS`, or 'none'.
+    frames: T of the clips that it is given, frame by frame; 0 for images.
   """
 
   name: str
@@ -59,6 +60,12 @@ class Backbone(NamedTuple):
   states: Callable[..., Array] | None = None
   blocks: str = 'loop'
   quantise: str = 'none'
+  frames: int = 0
+
+  @property
+  def input_size(self) -> tuple[int, ...]:
+    """([T,] height, width) of one input."""
+    return (self.frames,) * bool(self.frames) + tuple(self.image_size)
 
 
 NORMALISATIONS = {
@@ -133,6 +140,11 @@ def images_at_once(batch: int, tokens: int, width: int) -> int:
   return count if 2 * count >= min(most, batch) else batch
 
 
+def _by_input(taps, count: int):
+  """The tokens of all frames of each of `count` inputs side by side."""
+  return tuple(tap.reshape(count, -1, tap.shape[-1]) for tap in taps)
+
+
 def extractor(
     backbone: Backbone, nodes: Sequence[int] | None = None
 ) -> Callable[[dict, Array], Features]:
@@ -142,6 +154,9 @@ def extractor(
   taken with the hook and nothing is differentiated: no gradient can reach the
   backbone, as its weights are no input of the loss's gradient. On a CPU a few
   images go through at a time: what lies between two products stays in cache.
+
+  Of clips (B, T, H, W, 3) each frame is an image by itself, and the taps (B, T
+  N, D) hold the tokens of the frames one after another.
 
   Raises:
     ValueError: the blocks are a stack, whose scan goes on to the last one and
@@ -153,10 +168,12 @@ def extractor(
     return _in_turn(states_of, backbone, frozen, images)
 
   def extract(frozen, images):
+    count = len(images)
+    images = images.reshape(-1, *images.shape[-3:])
     taps = jax.lax.platform_dependent(
         frozen, images, cpu=in_turn, default=states_of)
     norm = frozen['norm']
-    taps = jax.lax.stop_gradient(taps)
+    taps = _by_input(jax.lax.stop_gradient(taps), count)
     return Features(taps, Norm(norm['scale'], norm['bias'], backbone.eps))
 
   return extract

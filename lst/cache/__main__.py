@@ -44,7 +44,7 @@ def _splits(config):
   from lst import method as methods
   from lst.backbones import backbone as backbones
   dataset = data.build(config.data)
-  backbone = backbones.build(config.backbone)
+  backbone = backbones.build(config.backbone)._replace(frames=dataset.frames)
   method = methods.build(config, backbone, len(dataset.classes))
   if method.extract is None:
     raise ValueError(
@@ -53,10 +53,11 @@ def _splits(config):
   if _ROOT.value:
     options = options._replace(path=_ROOT.value)
   plain, epochs = options._replace(augment='none', views=1), config.train.epochs
+  augment, views = dataset.test_views
   every = [
       (dataset.train, options, epochs),
       (dataset.val, plain, epochs / config.train.eval_epochs),
-      (dataset.test, plain, 1.0)]
+      (dataset.test, options._replace(augment=augment, views=views), 1.0)]
   return cache.origin(backbone, method.extract), dataset, [
       one for one in every if one[0] is not None]
 

@@ -22,11 +22,12 @@ class Origin(NamedTuple):
   """What features come from.
 
   Attributes:
-    extract: (frozen, images uint8 (B, H, W, 3)) -> prepared features; pure.
+    extract: (frozen, images uint8 (B, [T,] H, W, 3)) -> prepared features;
+      pure.
     frozen: the weights, on the devices.
     digest: `lst.cache.digest_of` the weights.
     name: of the backbone, for people.
-    image_size: (height, width) in pixels.
+    image_size: ([frames,] height, width) in pixels.
     mean, std: that images are brought to.
     dtype: of the features.
     put: moves a batch of images to the devices.
@@ -38,7 +39,7 @@ class Origin(NamedTuple):
   frozen: Any
   digest: str
   name: str
-  image_size: tuple[int, int]
+  image_size: tuple[int, ...]
   mean: tuple[float, ...]
   std: tuple[float, ...]
   dtype: str
@@ -90,7 +91,7 @@ def origin(
         'features from others: give `frozen`')
   return Origin(
       extract, frozen, keys.digest_of(frozen), backbone.name,
-      tuple(backbone.image_size), tuple(backbone.mean), tuple(backbone.std),
+      tuple(backbone.input_size), tuple(backbone.mean), tuple(backbone.std),
       backbone.dtype, put, plain)
 
 
@@ -114,6 +115,8 @@ def key(origin: Origin, options: Options, split: Split, train: Split):
   preprocessing = {
       'image_size': origin.image_size, 'resize': options.resize,
       'mean': origin.mean, 'std': origin.std}
+  if split.video:
+    preprocessing['video'] = split.video.sampling._asdict()
   return keys.Key(
       origin.digest, preprocessing, program(origin), origin.dtype, form, views,
       fingerprint(split), fitted_on)

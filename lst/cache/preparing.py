@@ -15,7 +15,7 @@ from lst.cache.errors import CacheError
 from lst.cache.making import build
 from lst.cache.memory import build_in_memory
 from lst.cache.origins import FIT_ROWS, Options, Origin, key
-from lst.cache.rows import Produced, Recipe, Store
+from lst.cache.rows import UNREADABLE, Produced, Recipe, Store
 from lst.data import Loader, Split, eval_rows, viewed
 
 
@@ -26,11 +26,9 @@ def recipe(
   """How the rows of `split` are made.
 
   Args:
-    origin: of the features.
-    options: of the pipeline and the form.
+    origin, options: of the features; of the pipeline and the form.
     split: the examples, without views.
-    train: what the codebook is found on.
-    codebook: where that is done already.
+    train, codebook: what the codebook is found on, unless it is there.
     peers: that make the same rows at the same time, each its part of a batch.
   """
   whole = peers.whole or _alone(origin)
@@ -42,9 +40,11 @@ def recipe(
         rows, load, batch_size=options.batch_size, workers=options.workers,
         prefetch=options.prefetch, process_index=peers.index,
         process_count=peers.count)
-    for own in batches:
-      taps, batch = whole(own)
-      yield Produced(taps, batch.label[batch.mask > 0])
+    left = len(rows)
+    for taps, batch in map(whole, batches):
+      label = np.where(batch.mask > 0, batch.label, UNREADABLE)[:left]
+      left -= len(label)
+      yield Produced(taps, label)
 
   def fit() -> forms.Codebook:
     if codebook is not None:

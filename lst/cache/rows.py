@@ -9,6 +9,9 @@ import numpy as np
 from lst.cache.forms import Codebook
 from lst.data import Batch
 
+# The label of an example that cannot be read, whose row is worth nothing.
+UNREADABLE = -1
+
 
 class Produced(NamedTuple):
   """Some next rows on their way into a cache.
@@ -71,7 +74,10 @@ class Store(Protocol):
     """
 
   def batch(self, rows: np.ndarray) -> Batch:
-    """The same with labels, for rows (b,); -1 is padding, all of it 0."""
+    """The same with labels, for rows (b,); -1 is padding, all of it 0.
+
+    So is an example that cannot be read.
+    """
 
 
 def check_rows(rows: np.ndarray, count: int) -> None:
@@ -84,7 +90,7 @@ def check_rows(rows: np.ndarray, count: int) -> None:
 
 def batch(store: Store, rows: np.ndarray) -> Batch:
   """`Store.batch` by way of `Store.read`; rows (b,)."""
-  there = rows >= 0
+  there = (rows >= 0) & (store.labels[rows] != UNREADABLE)
   stored = store.read(rows if there.all() else np.where(there, rows, 0))
   label = np.where(there, store.labels[rows], 0).astype(np.int32)
   if not there.all():

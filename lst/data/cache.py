@@ -1,5 +1,7 @@
 """Decoded and resized images kept in memory, each made when first asked."""
 
+import math
+
 import numpy as np
 
 from lst.data.examples import Example, Split
@@ -13,7 +15,7 @@ class Cached:
   so no lock is needed: `_ready` is set after the pixels are there.
   """
 
-  def __init__(self, split: Split, shape: tuple[int, int], method: str):
+  def __init__(self, split: Split, shape: tuple[int, ...], method: str):
     self.made_for = (shape, method)
     self._split = split
     self._images = np.empty((split.size, *shape, 3), np.uint8)
@@ -35,7 +37,7 @@ class Cached:
 def cached(
   split: Split,
   *,
-  image_size: int | tuple[int, int],
+  image_size: int | tuple[int, ...],
   resize: str = 'bilinear',
   max_bytes: int = 2**31,
 ) -> Split:
@@ -43,7 +45,7 @@ def cached(
 
   Args:
     split: the examples; one that is cached for this size already comes back.
-    image_size: side, or (height, width), in pixels.
+    image_size: side, or ([frames,] height, width), in pixels.
     resize: a key of `lst.data.decode.RESIZES`.
     max_bytes: the most that the pixels may take; beyond it nothing is kept.
 
@@ -55,6 +57,6 @@ def cached(
   shape = image_shape(image_size)
   if getattr(split.source, 'made_for', None) == (shape, resize):
     return split
-  if split.size * shape[0] * shape[1] * 3 > max_bytes:
+  if split.size * math.prod(shape) * 3 > max_bytes:
     return split
-  return Split(split.name, Cached(split, shape, resize))
+  return split._replace(source=Cached(split, shape, resize))

@@ -70,7 +70,7 @@ def _rows(path: str) -> list[_Row]:
       f'{reader.line_num}. {HEADER}'
     ) from error
   if not rows:
-    raise DataError(f'{path} lists no image. {HEADER}')
+    raise DataError(f'{path} lists no file. {HEADER}')
   return rows
 
 

@@ -10,10 +10,12 @@ SUFFIXES = (
   '.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff',
   '.webp',
 )
-LAYOUT = 'Lay the images out as <split>/<class>/* or as <class>/*.'
+LAYOUT = 'Lay the files out as <split>/<class>/* or as <class>/*.'
 
 
-def source(path: str, classes: str = '') -> Source:
+def source(
+  path: str, classes: str = '', suffixes: tuple[str, ...] = SUFFIXES
+) -> Source:
   """Reads the names of the images; labels follow the sorted class names.
 
   Args:
@@ -21,6 +23,7 @@ def source(path: str, classes: str = '') -> Source:
       <class>/*. Names that begin with a dot are not looked at.
     classes: a file of class names, which then gives their order and may name
       classes that a split lacks.
+    suffixes: that the files may have.
 
   Raises:
     DataError: no images, a class folder that is empty or holds anything but
@@ -37,7 +40,7 @@ def source(path: str, classes: str = '') -> Source:
     raise DataError(f'{path}: no class folders in {", ".join(bare)}. {LAYOUT}')
   known = read_classes(classes) if classes else _common(path, folders)
   splits = {
-    name: _read(found, known) for name, found in folders.items()
+    name: _read(found, known, suffixes) for name, found in folders.items()
   }
   name = os.path.basename(os.path.abspath(path))
   return Source(f'folder/{name}', splits, known)
@@ -66,7 +69,9 @@ def _common(path: str, folders) -> tuple[str, ...]:
   return tuple(folders[first])
 
 
-def _read(folders: dict[str, str], known: tuple[str, ...]) -> Files:
+def _read(
+  folders: dict[str, str], known: tuple[str, ...], suffixes: tuple[str, ...]
+) -> Files:
   labels = {name: label for label, name in enumerate(known)}
   paths, targets = [], []
   for name, folder in folders.items():
@@ -75,22 +80,22 @@ def _read(folders: dict[str, str], known: tuple[str, ...]) -> Files:
         f'{folder}: {name!r} is not in the list of class names.'
         f'{nearest(name, known)} Add it there or rename the folder.'
       )
-    images = _images(folder)
+    images = _images(folder, suffixes)
     paths += images
     targets += [labels[name]] * len(images)
   return Files(paths, targets)
 
 
-def _images(folder: str) -> list[str]:
+def _images(folder: str, suffixes: tuple[str, ...]) -> list[str]:
   names = sorted(n for n in os.listdir(folder) if not n.startswith('.'))
   if not names:
     raise DataError(
-      f'{folder} is a class without images. Put some there or remove it.'
+      f'{folder} is a class without files. Put some there or remove it.'
     )
   for name in names:
-    if os.path.splitext(name)[1].lower() not in SUFFIXES:
+    if os.path.splitext(name)[1].lower() not in suffixes:
       raise DataError(
-        f'{os.path.join(folder, name)} is no image by its name '
-        f'({" ".join(SUFFIXES)}). Move it out of the class folder. {LAYOUT}'
+        f'{os.path.join(folder, name)} has none of the endings '
+        f'{" ".join(suffixes)}. Move it out of the class folder. {LAYOUT}'
       )
   return [os.path.join(folder, name) for name in names]

@@ -11,7 +11,7 @@ The arguments of `train_batches` and `eval_batches`:
 
   split: the examples.
   batch_size: examples in a global batch, over all hosts.
-  image_size: side, or (height, width), in pixels.
+  image_size: side, or ([frames,] height, width), in pixels.
   resize: a key of `lst.data.decode.RESIZES`.
   seed: of the order, and of which view of an example comes first.
   augment: a key of `lst.data.views.AUGMENTS`.
@@ -23,10 +23,10 @@ The arguments of `train_batches` and `eval_batches`:
   prefetch: batches made ahead, at least one for each worker.
   cache_bytes: decoded images are kept if all fit into this; 0 keeps none.
 
-They give this host's rows as a `Batch`: image uint8 (b, h, w, 3), label and
-mask (b,), where b = batch_size / process_count. They raise `DataError` at once
-for impossible sizes, and for an unreadable image from the `next` that reaches
-it.
+They give this host's rows as a `Batch`: image uint8 (b, [t,] h, w, 3), label
+and mask (b,), where b = batch_size / process_count. They raise `DataError` at
+once for impossible sizes, and for an unreadable image from the `next` that
+reaches it; an unreadable clip is masked, up to a share of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -86,7 +86,7 @@ def train_batches(
   split: Split,
   *,
   batch_size: int,
-  image_size: int | tuple[int, int],
+  image_size: int | tuple[int, ...],
   resize: str = 'bilinear',
   seed: int = 0,
   start_step: int = 0,
@@ -160,7 +160,7 @@ def eval_batches(
   split: Split,
   *,
   batch_size: int,
-  image_size: int | tuple[int, int],
+  image_size: int | tuple[int, ...],
   resize: str = 'bilinear',
   process_index: int = 0,
   process_count: int = 1,

@@ -3,8 +3,11 @@
 from collections.abc import Callable
 
 from lst.data import csv_file, digits, folder, procedural, tfds, vtab
-from lst.data.examples import Data, DataError, Source
+from lst.data.examples import Data, DataError, Source, Split
 from lst.data.splits import nearest, select, shared
+from lst.data.video import files, motion
+from lst.data.video.clips import Ledger, Videos
+from lst.data.video.sampling import Sampling
 from lst.staging import local
 
 # From the config to what the source offers. Its fields stop here.
@@ -17,6 +20,9 @@ SOURCES: dict[str, Callable[..., Source]] = {
   'vtab': lambda c: vtab.source(local(c.path), c.task, c.classes),
   'csv': lambda c: csv_file.source(local(c.path), c.classes),
   'procedural': lambda c: procedural.source(c.task),
+  'video_folder': lambda c: files.folder_source(local(c.path), c.classes),
+  'video_csv': lambda c: files.csv_source(local(c.path), c.classes),
+  'motion': lambda c: motion.source(c.path),
 }
 
 
@@ -26,8 +32,8 @@ def build(config) -> Data:
   Args:
     config: `name` (a key of `SOURCES`), `path` (gs:// too), `task`, `classes`
       (a file of class names), `image_key`, `label_key` and `reading` (of a TFDS
-      dataset), the split strings `train`, `val` and `test` ('' means none) and
-      `allow_overlap`, whether they may share examples.
+      dataset), the split strings `train`, `val` and `test` ('' means none),
+      `allow_overlap`, whether they may share examples, and `video` (of videos).
 
   Returns:
     The splits, nothing of which is read or decoded yet.
@@ -38,8 +44,8 @@ def build(config) -> Data:
 
   >>> import types
   >>> config = types.SimpleNamespace(
-  ...   name='procedural', task='count', train='train[:80%]',
-  ...   val='train[80%:]', test='test', allow_overlap=False)
+  ...   name='procedural', task='count', allow_overlap=False,
+  ...   train='train[:80%]', val='train[80%:]', test='test')
   >>> data = build(config)
   >>> data.train.size, data.val.size, data.test.size
   (800, 200, 2000)
@@ -54,10 +60,11 @@ def build(config) -> Data:
   source = SOURCES[config.name](config)
   train, val, test = (
     select(text, source.splits, source.name) if text else None
-    for text in (config.train, config.val, config.test)
-  )
+    for text in (config.train, config.val, config.test))
   if not config.allow_overlap:
     _check_apart(train, {'val': val, 'test': test})
+  if source.video:
+    train, val, test = _videos(config.video, (train, val, test))
   return Data(train, val, test, source.classes, source.name)
 
 
@@ -72,3 +79,22 @@ def _check_apart(train, others) -> None:
         'nothing. Cut them apart, such as train[:80%] and train[80%:], or set '
         'config.data.allow_overlap=True to have it so.'
       )
+
+
+def _videos(config, splits: tuple[Split | None, ...]) -> list[Split | None]:
+  """The splits, each with how clips are cut out of it and a ledger."""
+  sampling = Sampling(
+    config.frames, config.sampling, config.stride, config.short_side,
+    config.test_clips, config.test_crops,
+  )
+  sampling.check()
+  if not 0 <= config.max_broken <= 1:
+    raise DataError(
+      f'data.video.max_broken is {config.max_broken}: it is a share, 0 to 1.'
+    )
+  return [
+    split and split._replace(video=Videos(
+      sampling, Ledger(split.name, split.size, config.max_broken)
+    ))
+    for split in splits
+  ]

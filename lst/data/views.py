@@ -16,6 +16,7 @@ from lst.data.decode import RGB, Resized, decode
 from lst.data.examples import DataError, Example, Split
 from lst.data.procedural.dice import Dice
 from lst.data.splits import nearest
+from lst.data.video.clips import clips
 
 
 def _plain(image: RGB, dice: Dice) -> Resized:
@@ -115,6 +116,8 @@ def viewed(split: Split, augment: str = 'none', views: int = 1) -> Split:
   Raises:
     DataError: an unknown augmentation, or a number of views that it lacks.
   """
+  if split.video:
+    return clips(split, augment, views)
   check_views(augment, views)
   if views == 1:
     return split

@@ -4,14 +4,17 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from lst.options import video
+
 
 def data() -> ConfigDict:
   """The part of a config that names data, with its defaults, locked."""
   out = ConfigDict(dict(
-      # digits, tfds, folder, vtab, csv or procedural.
+      # digits, tfds, folder, vtab, csv or procedural; of videos motion,
+      # video_folder or video_csv.
       name='digits',
       # tfds: data folder ('' = $TFDS_DATA_DIR); folder, vtab: the folder; csv:
-      # the file.
+      # the file; motion: where it is written ('' = ~/.cache/lst/motion).
       path='',
       # tfds: name[/config][:version]; vtab: a folder below path; procedural:
       # count, location, ..., a key of `lst.data.procedural.TASKS`.
@@ -31,6 +34,7 @@ def data() -> ConfigDict:
       # Whether train may share examples with val or test.
       allow_overlap=False,
       **_reading(),
+      video=video.video(),
   ))
   return out.lock()
 
@@ -43,7 +47,8 @@ def _reading() -> dict[str, Any]:
     # bilinear or bicubic (antialiased), bilinear_tf (TensorFlow's default).
     resize='bilinear',
     # none, flip (mirrored) or crop (a random window, mirrored or not): how
-    # each example's views 1, 2, ... are made; view 0 is the plain image.
+    # each example's views 1, 2, ... are made; view 0 is the plain image. Of
+    # videos crop draws a moment and a window, flip mirrors some of them too.
     augment='none',
     # Fixed views of each example, of which an epoch shows one.
     views=1,

@@ -23,6 +23,9 @@ def side() -> ConfigDict:
       skip=0,
       first='channel',
       token_mixing=True,
+      # Of videos: whether mixers of time take turns with those of channels and
+      # tokens. These are then those of one frame.
+      time_mixing=True,
       activation='gelu',
       alpha=1.0,
       use_bias=False,

@@ -62,9 +62,18 @@ def search(config) -> Found:
   return WHAT[config.search.what](config, _Clock())
 
 
+def _built(config):
+  built = build(config)
+  if built.backbone.frames:
+    raise ValueError(
+        f'config.data.name={config.data.name!r} is of videos: a search is made '
+        'on images alone')
+  return built
+
+
 def _edges(config, clock) -> Found:
   probe = scoring.probe_config(config)
-  built = build(probe)
+  built = _built(probe)
   scoring.check_memory(config, built)
   clock.lap('build')
   params, accuracy = scoring.trained(probe, built)
@@ -87,7 +96,7 @@ def _edges(config, clock) -> Found:
 
 
 def _taps(config, clock) -> Found:
-  built = build(taps.warm_config(config))
+  built = _built(taps.warm_config(config))
   scoring.check_memory(config, built)
   clock.lap('build')
   values, accuracy = taps.spectra(config, built)

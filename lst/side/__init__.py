@@ -7,7 +7,8 @@ from lst.side.ladder import Ladder
 from lst.side.linear import Linear
 from lst.side.low_rank import LowRank
 from lst.side.network import SideNetwork
+from lst.side.video import ClipLinear, ClipLowRank
 
 __all__ = [
-    'SIDES', 'Attentive', 'Ladder', 'Linear', 'LowRank', 'LowRankAttention',
-    'SideNetwork', 'build']
+    'SIDES', 'Attentive', 'ClipLinear', 'ClipLowRank', 'Ladder', 'Linear',
+    'LowRank', 'LowRankAttention', 'SideNetwork', 'build']

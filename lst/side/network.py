@@ -21,9 +21,10 @@ class SideNetwork(nn.Module):
   Attributes:
     side: such as `LowRank(rank=8)` or `Linear()`: a module with
       `prepare(features) -> Features`, which no parameter touches;
-      `__call__(prepared) -> refined.Refined` tokens; `refines`, False if the
-      tokens stay as they were; and `pools`, True if it gives one token, pooled
-      from normed ones, in place of `pool` and `norm` here.
+      `__call__(prepared)` -> tokens that can be `pooled`, as
+      `refined.Refined`; `refines`, False if the tokens stay as they were; and
+      `pools`, True if it gives one token, pooled from normed ones, in place of
+      `pool` and `norm` here.
     classes: number of classes C.
     pool: 'cls' (the first token), 'mean' (all tokens) or 'patches' (all but
       the first `prefix`).
@@ -62,20 +63,22 @@ class SideNetwork(nn.Module):
         features._replace(norm=self._norm(features)))
     if self.side.refines:
       return features
-    y = refined.Refined(features.taps[-1])
-    x = refined.pooled(y, self.pool, self.prefix, self._norm(features))
+    x = self.side(features).pooled(
+        self.pool, self.prefix, self._norm(features))
     return Features((x[:, None],))
 
   @nn.compact
   def readout(self, prepared: Features) -> Float[Array, 'b c']:
     """What `prepare` returned to logits (B, C) in f32."""
     self._check()
-    y = self.side(prepared)
-    if self.side.refines and not self.side.pools:
-      with jax.named_scope('pool'):
-        x = refined.pooled(y, self.pool, self.prefix, self._norm(prepared))
+    if not self.side.refines:
+      x = prepared.taps[-1][:, 0].astype(jnp.float32)
+    elif self.side.pools:
+      x = refined.row(self.side(prepared), 0)
     else:
-      x = refined.row(y, 0)
+      y = self.side(prepared)
+      with jax.named_scope('pool'):
+        x = y.pooled(self.pool, self.prefix, self._norm(prepared))
     return nn.Dense(
         self.classes, kernel_init=nn.initializers.zeros, name='head',
         dtype=jnp.float32)(x)

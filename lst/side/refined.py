@@ -38,6 +38,12 @@ class Refined(NamedTuple):
   added: Added = Added()
   scale: float = 1.0
 
+  def pooled(
+      self, pool: str, prefix: int, norm: Norm | None
+  ) -> Float[Array, 'b d']:
+    """`refined.pooled` of it."""
+    return pooled(self, pool, prefix, norm)
+
 
 def row(y: Refined, token: int) -> Float[Array, 'b d']:
   """One token of `y`, in f32."""

@@ -83,13 +83,21 @@ def make(config) -> list[Task]:
   out, shared = [], None
   for name in sorted(config.tasks):
     own = alone(config, name)
-    built = build.beside(shared, own) if shared else build.build(own)
-    shared = built
+    built = shared = _built(own, shared, name)
     built, batches_of = inputs.open_(own, built)
     out.append(Task(
         name, own, built, batches_of,
         evaluation_steps(own, built.steps, built.steps_per_epoch)))
   return out
+
+
+def _built(own, shared: build.Built | None, name: str) -> build.Built:
+  built = build.beside(shared, own) if shared else build.build(own)
+  if built.dataset.frames:
+    raise ValueError(
+        f'config.tasks.{name} is of videos: several tasks share a pass over '
+        'images alone')
+  return built
 
 
 def stages(steps: list[int]) -> dict[int, tuple[int, ...]]:

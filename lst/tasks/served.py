@@ -158,6 +158,10 @@ def _read(paths, there) -> dict[str, export.Adapted]:
       raise ValueError(
           f'{path} holds no side network but what was trained inside of a '
           'backbone, which no other task can share: see lst.classifier')
+    if out[path].about.get('frames'):
+      raise ValueError(
+          f'{path} was trained on videos, and tasks are served of images '
+          'alone: see lst.classifier')
   return out
 
 

@@ -64,7 +64,7 @@ def test_a_file_of_names_bounds_the_labels(table, make_config, tmp_path):
   [
     ('', r'line 1: no column label or path'),
     ('path,class\n', r"line 1: no column label, .*'class'"),
-    ('path,label\n', 'lists no image'),
+    ('path,label\n', 'lists no file'),
     ('path,label\n"im, 0.png",1\n"im, 1.png"\n', 'line 3: more or fewer'),
     ('path,label\nim, 0.png,1\n', 'line 2: more or fewer'),
     ('path,label\n"im, 0.png",\n', r"line 2: .*label ''.*none may be empty"),

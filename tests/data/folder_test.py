@@ -52,7 +52,7 @@ def test_an_empty_class(folder, make_config):
   (folder / 'test' / 'dog').rename(folder / 'dog')
   (folder / 'test' / 'dog').mkdir()
   (folder / 'dog').rename(folder.parent / 'dog')
-  with pytest.raises(data.DataError, match='dog is a class without images'):
+  with pytest.raises(data.DataError, match='dog is a class without files'):
     build(make_config, folder)
 
 
@@ -65,7 +65,8 @@ def test_splits_that_differ_in_a_class(folder, make_config):
 
 def test_a_file_that_is_no_image(folder, make_config):
   (folder / 'train' / 'cat' / 'notes.txt').touch()
-  with pytest.raises(data.DataError, match=r'cat/notes\.txt is no image'):
+  with pytest.raises(
+      data.DataError, match=r'cat/notes\.txt has none of the endings'):
     build(make_config, folder)
 
 

@@ -1,0 +1,1 @@
+"""Clips of videos: what is read of each, and rendered ones to start with."""
