@@ -153,8 +153,9 @@ def test_a_probe_of_videos_is_the_same_cached_or_not(
     folder, weights, tmp_path):
   config = tiny.config(weights, pool='mean')
   config.side.name = 'linear'
-  config.data = config_of(folder, test_clips=2, sampling='dense').data
-  config.train.update(dict(batch_size=8, eval_batch_size=8, epochs=2.0))
+  config.data = config_of(
+      folder, frames=2, test_clips=2, sampling='dense').data
+  config.train.update(dict(batch_size=8, eval_batch_size=8, epochs=1.0))
   losses = []
   for mode in ('off', 'ram'):
     config.cache.mode = mode
@@ -164,12 +165,14 @@ def test_a_probe_of_videos_is_the_same_cached_or_not(
     losses.append(result['test_loss'])
   assert losses[0] == pytest.approx(losses[1], rel=1e-5)
   # A clip that cannot be read is masked when its features come from a cache.
-  _, batches_of = inputs.open_(config, build.build(config))
+  built = build.build(config)
+  _, batches_of = inputs.open_(config, built)
   masks = [b.mask for b in itertools.islice(batches_of.train(0), 5)]
   assert np.sum(masks) == 40 - 4
-  config.data.video.test_clips = 3
+  config.cache.mode, config.data.video.test_clips = 'off', 3
+  built = built._replace(dataset=data.build(config.data))
   with pytest.raises(data.DataError, match='eval_batch_size'):
-    inputs.open_(config, build.build(config))
+    inputs.open_(config, built)
 
 
 def test_losa_reads_clips(backbone):
