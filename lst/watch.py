@@ -140,7 +140,7 @@ class Trace:
     ValueError: `steps` are not two steps in order.
   """
 
-  def __init__(self, steps: tuple[int, ...], folder: epath.Path):
+  def __init__(self, steps: tuple, folder: epath.Path):
     steps = tuple(steps)
     if steps and (
         len(steps) != 2 or not 1 <= steps[0] <= steps[1]

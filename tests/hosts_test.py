@@ -15,7 +15,7 @@ from lst import hosts, train, watch, window
 from tests import group, runs
 
 MEASURED = {'seconds', 'images_per_second', 'speed', 'peak_memory_bytes',
-            'flops_step_over_forward', 'config', 'devices'}
+            'flops_step', 'flops_step_over_forward', 'config', 'devices'}
 STEPS = 12
 # Seconds for the processes of a job, which may share a core.
 LONG = 300

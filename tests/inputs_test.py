@@ -99,16 +99,3 @@ def test_what_does_not_fit_is_told_or_not_kept(weights, monkeypatch):
   assert batches_of.online
   with pytest.raises(cache.CacheError, match='form'):
     opened(config_of(weights, 'ram'))
-
-
-def test_several_processes_do_not_cache(weights, monkeypatch):
-  import jax
-  config = config_of(weights, 'auto')
-  made = build.build(config)
-  monkeypatch.setattr(jax, 'process_count', lambda: 2)
-  config.train.batch_size = config.train.eval_batch_size = 16
-  _, batches_of = inputs.open_(config, made)
-  assert batches_of.online
-  config.cache.mode = 'disk'
-  with pytest.raises(cache.CacheError, match='single process'):
-    inputs.open_(config, made)

@@ -3,8 +3,10 @@
 import os
 import pathlib
 import re
+import shutil
 import stat
 import subprocess
+import sys
 
 import kubeflow_trainer_api.models as jobsets
 import kubernetes_validate
@@ -27,8 +29,12 @@ def loaded(name: str):
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda p: p.name)
 def test_scripts_are_clean_to_shellcheck(script):
   assert script.stat().st_mode & stat.S_IXUSR
+  # Beside this Python, also where its environment is not activated.
+  folders = pathlib.Path(sys.executable).parent, os.environ['PATH']
+  shellcheck = shutil.which(
+      'shellcheck', path=os.pathsep.join(map(str, folders)))
   told = subprocess.run(
-      ['shellcheck', script], capture_output=True, text=True, check=False)
+      [shellcheck, script], capture_output=True, text=True, check=False)
   assert told.returncode == 0, told.stdout
 
 

@@ -122,7 +122,9 @@ def test_tensorboard_events_hold_the_same_numbers(run):
     [size] = struct.unpack('<Q', content[at:at + 8])
     event = event_pb2.Event.FromString(content[at + 12:at + 12 + size])
     for value in event.summary.value:
-      seen[event.step, value.tag] = value.simple_value
+      # How fast it went is nowhere else.
+      if not value.tag.startswith('speed/'):
+        seen[event.step, value.tag] = value.simple_value
     at += size + 16
   want = {(line['step'], name): value for line in runs.lines(run.folder)
           for name, value in line.items() if name != 'step'}

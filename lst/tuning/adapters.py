@@ -20,7 +20,7 @@ _DOWN = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 def adaptformer(
     backbone: Backbone, rank: int = 8, scale: float = 0.1
 ) -> Tuning:
-  """AdaptFormer (Chen et al., NeurIPS 2022, equations 5 and 6).
+  """AdaptFormer (Chen et al., NeurIPS 2022).
 
   Beside each MLP, x' + MLP(LN(x')) + scale ReLU(LN(x') D) U, under the frozen
   norm of the MLP; with biases, and without the authors' dropout of 0.1.

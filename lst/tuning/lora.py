@@ -23,7 +23,7 @@ _DOWN = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
 def lora(rank: int = 8, scale: float = 1.0, targets: str = 'qv') -> Tuning:
-  """LoRA (Hu et al., ICLR 2022, equation 3): h = W x + scale U D x.
+  """LoRA (Hu et al., ICLR 2022): h = W x + scale U D x.
 
   The two factors act on the activations one after the other (`layers.Dense`):
   no gradient of the size of W is ever computed, as one through W + scale U D

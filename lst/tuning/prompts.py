@@ -8,7 +8,7 @@ from lst.tuning.tuning import Tuning
 
 
 def vpt(backbone: Backbone, tokens: int = 10) -> Tuning:
-  """VPT-deep (Jia et al., ECCV 2022, equations 5 and 6).
+  """VPT-deep (Jia et al., ECCV 2022).
 
   Block l sees the prefix, `tokens` prompts of its own and the patches; what
   comes out at the places of the prompts is dropped. Prompts start random, in

@@ -8,7 +8,7 @@ from lst.tuning.weights import with_leaves
 
 
 def ssf() -> Tuning:
-  """SSF (Lian et al., NeurIPS 2022, equation 2): y = gamma * x + beta.
+  """SSF (Lian et al., NeurIPS 2022): y = gamma * x + beta.
 
   After each dense layer, each norm and the embedding of patches; where a norm
   does it already, its own scale and bias take it in. What is trained is

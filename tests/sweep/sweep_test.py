@@ -98,20 +98,24 @@ def test_what_is_padded_stays_zero(mixed):
       assert not x[short].any(), name
 
 
+@pytest.fixture(scope='module')
+def at_once(mixed):
+  """All of them, trained at once."""
+  return trained(*mixed)[0]
+
+
 @pytest.mark.parametrize('chunk', [1, 5])
-def test_chunks_change_nothing(mixed, chunk):
+def test_chunks_change_nothing(mixed, at_once, chunk):
   config, made = mixed
-  assert_close(
-      trained(config, made, chunk)[0].params, trained(config, made)[0].params)
+  assert_close(trained(config, made, chunk)[0].params, at_once.params)
 
 
-def test_parts_of_a_batch_change_nothing(mixed, monkeypatch):
+def test_parts_of_a_batch_change_nothing(mixed, at_once, monkeypatch):
   config, made = mixed
-  whole = trained(config, made)[0]
   monkeypatch.setattr(cuts, 'CACHE', 1)
   rows = config.train.batch_size // made.built.mesh.size
   assert parts.Programs(config, made, parts.start(made)).cuts == rows > 1
-  assert_close(trained(config, made)[0].params, whole.params)
+  assert_close(trained(config, made)[0].params, at_once.params)
 
 
 def test_more_runs_take_fewer_rows_at_a_time(mixed):

@@ -52,7 +52,8 @@ def test_tasks_are_locked():
 
 @pytest.mark.parametrize('name, value, message', [
     ('a', 3, 'is no data config: write'),
-    ('a', ConfigDict({'name': 'digits'}), r'lacks tasks\.a\.augment.*data\(\)'),
+    ('a', ConfigDict({'name': 'digits'}),
+     r'lacks tasks\.a\.allow_overlap.*data\(\)'),
     ('a', ConfigDict(dict(config_lib.data(), zzz=1)),
      r'unknown field tasks\.a\.zzz'),
     ('a/b', config_lib.data(), 'cannot be a folder'),
@@ -97,7 +98,7 @@ def test_flags_reach_a_task(tmp_path):
 @pytest.mark.parametrize('line, argument, message', [
     ("config.tasks.digits.pth = 'x'", '',
      'line 7: there is no field config.tasks.digits.pth; did you mean '
-     'config.tasks.digits.path? config.tasks.digits has augment'),
+     'config.tasks.digits.path? config.tasks.digits has allow_overlap'),
     ("config.tasks.few.path = 'x'", '',
      "line 7: there is no task 'few' yet: write config.tasks.few = "),
     ('', '--config.tasks.digits.pth=x',
