@@ -1,16 +1,13 @@
 """`python -m lst.main --config=FILE [--workdir=DIR] [--config.a.b=value]`."""
 
 import os
-import pathlib
-import sys
 import traceback
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import app, flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'Config file, such as configs/digits.py.',
-    lock_config=True)
+from lst import command
+
+_CONFIG = command.define_config()
 _WORKDIR = flags.DEFINE_string(
     'workdir', None,
     'Folder of the run; by default runs/<name of the config file>. The same '
@@ -21,25 +18,6 @@ _COORDINATOR = flags.DEFINE_string(
 _PROCESS = flags.DEFINE_integer('process', -1, 'Which process this is.')
 _PROCESSES = flags.DEFINE_string(
     'processes', '', 'How many there are; auto asks the metadata of TPU VMs.')
-
-# What a person can mend is told in words, without a trace.
-STOPPED, USAGE, INTERRUPTED = 1, 2, 130
-
-
-def _parse(argv: list[str]) -> list[str]:
-  from lst import config, usage
-  try:
-    rest = flags.FLAGS(argv)
-    config.check(_CONFIG.value)
-  except Exception as error:
-    # Whatever a config file may raise.
-    sys.exit(_say(usage.explained(error, argv), USAGE))
-  return rest
-
-
-def _say(message: str, code: int) -> int:
-  print(message, file=sys.stderr)
-  return code
 
 
 def main(argv: list[str]) -> int:
@@ -55,47 +33,40 @@ def main(argv: list[str]) -> int:
     if hosts.alone():
       raise
     traceback.print_exc()
-    status = STOPPED
+    status = command.STOPPED
   hosts.leave(status)
   return status
 
 
 def _main(argv: list[str]) -> int:
   if len(argv) > 1:
-    return _say(f'not a flag: {" ".join(argv[1:])}', USAGE)
-  from lst import cache, data, hosts, sweep, tasks, train, workdir
-  if not flags.FLAGS['verbosity'].present:
-    # Orbax and JAX report every move; `-v=0` brings that back.
-    logging.set_verbosity(logging.WARNING)
-  folder = _WORKDIR.value
+    return command.say(f'not a flag: {" ".join(argv[1:])}', command.USAGE)
+  from lst import cache, data, train, workdir
+  return command.guarded(
+      _run, (cache.CacheError, data.DataError, workdir.WorkdirError,
+             train.NonFiniteError),
+      'the same command goes on from the last checkpoint')
+
+
+def _run() -> int:
+  from lst import hosts, sweep, tasks, train
+  config, folder = _CONFIG.value, _WORKDIR.value
   if folder is None:
-    path = config_flags.get_config_filename(flags.FLAGS['config'])
-    folder = f'runs/{pathlib.Path(path).stem}'
+    folder = f'runs/{command.config_name()}'
   try:
-    config = _CONFIG.value
     hosts.start(
         hosts.asked(
             os.environ, _COORDINATOR.value, _PROCESS.value, _PROCESSES.value),
         config.mesh)
-    asked = (part.run for part in (tasks, sweep) if part.asked(_CONFIG.value))
+    asked = (part.run for part in (tasks, sweep) if part.asked(config))
     with hosts.together():
-      next(asked, train.run)(_CONFIG.value, folder)
+      next(asked, train.run)(config, folder)
   except (hosts.HostsError, hosts.Preempted) as error:
     if isinstance(error, hosts.Preempted):
       hosts.part()
-    return _say(f'{type(error).__name__}: {error}', hosts.RESTART)
-  except (
-      cache.CacheError, data.DataError, workdir.WorkdirError,
-      train.NonFiniteError, ValueError, OSError) as error:
-    if flags.FLAGS.verbosity > 0:
-      raise
-    return _say(f'{type(error).__name__}: {error}', STOPPED)
-  except KeyboardInterrupt:
-    return _say(
-        '\nstopped; the same command goes on from the last checkpoint',
-        INTERRUPTED)
+    return command.say(f'{type(error).__name__}: {error}', hosts.RESTART)
   return 0
 
 
 if __name__ == '__main__':
-  app.run(main, flags_parser=_parse)
+  app.run(main, flags_parser=command.parser(_CONFIG))

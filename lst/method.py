@@ -136,7 +136,9 @@ def adapted(placed: placement.Placed, head: side.SideNetwork) -> Method:
 
 def _placed(config, backbone: Backbone, classes: int) -> Method:
   pairs = config.placement.edges or placement.parallel(backbone.depth)
-  adapter = placement.Adapter(config.placement.rank, config.placement.alpha)
+  rank, alpha = config.placement.rank, config.placement.alpha
+  adapter = placement.Adapter(rank, alpha) if rank else placement.Unlearned(
+      alpha)
   placed = placement.place(
       backbone, placement.checked(pairs, backbone.depth), adapter)
   return adapted(placed, head(config, backbone, classes))

@@ -1,10 +1,41 @@
 """Eight CPU devices for every test, and a tiny backbone to share."""
 
+import os
+
 import jax
 import pytest
 
 # Before the first look at a device, which `import lst` does not take.
 jax.config.update('jax_num_cpu_devices', 8)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def compiled_once(tmp_path_factory):
+  """Programs that several tests run, in any process, are compiled once."""
+  folder = tmp_path_factory.getbasetemp()
+  if 'PYTEST_XDIST_WORKER' in os.environ:
+    folder = folder.parent
+  jax.config.update('jax_compilation_cache_dir', str(folder / 'compiled'))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+
+
+@pytest.fixture(scope='module')
+def quick():
+  """For programs that run for a moment: compiled faster, to run slower.
+
+  Not for bytes, FLOPs and bits; nor can every bf16 product be run like this.
+  """
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture
+def optimised(quick):
+  """One test of a `quick` module as users have it."""
+  jax.config.update('jax_disable_most_optimizations', False)
+  yield
+  jax.config.update('jax_disable_most_optimizations', True)
 
 
 @pytest.fixture(scope='session')

@@ -28,6 +28,7 @@ ALLOWED = {
     'lst/features.py': (),
     'lst/product.py': (),
     'lst/config.py': ('lst.options',),
+    'lst/command.py': ('lst.config', 'lst.usage'),
     'lst/options/': (),
     'lst/losses.py': (),
     'lst/metrics.py': (),
@@ -41,8 +42,8 @@ ALLOWED = {
     'lst/backbones/': ('lst.features', 'lst.product', 'lst.staging'),
     'lst/placement/': ('lst.features', 'lst.product', 'lst.backbones'),
     'lst/cache/__main__.py': (
-        'lst.cache', 'lst.features', 'lst.config', 'lst.data', 'lst.backbones',
-        'lst.method', 'lst.usage'),
+        'lst.cache', 'lst.features', 'lst.command', 'lst.data',
+        'lst.backbones', 'lst.method'),
     'lst/cache/': ('lst.features', 'lst.data'),
     'lst/tuning/': ('lst.product', 'lst.backbones'),
     'lst/step.py': ('lst.metrics', 'lst.data'),

@@ -1,8 +1,13 @@
 """One placement trained and measured, on data that is loaded once."""
 
+import functools
 import itertools
 import time
+import types
+from collections.abc import Mapping
 from typing import Any
+
+import jax
 
 from lst import build, evaluate, inputs, placement, sharding
 from lst import config as config_lib
@@ -41,16 +46,23 @@ class Task:
     self.config = config_of(task, data)
     self.built = build.build(self.config)
 
-  def run(self, edges: tuple, seed: int = 0) -> dict[str, Any]:
-    """Trains adapters on `edges`; no edge is the linear probe."""
+  def run(
+      self, edges: tuple, seed: int = 0,
+      fields: Mapping[str, Any] = types.MappingProxyType({}),
+  ) -> dict[str, Any]:
+    """Trains adapters on `edges` with other fields of the config.
+
+    No edge and no other method is the linear probe.
+    """
     config = self.config.copy_and_resolve_references()
-    with config.unlocked():
-      config.seed = seed
-      config.placement.edges = tuple(tuple(edge) for edge in edges)
-      if not edges:
-        config.method, config.side.name = 'side', 'linear'
+    config.seed = seed
+    config.placement.edges = tuple(tuple(edge) for edge in edges)
+    if not edges:
+      config.method, config.side.name = 'side', 'linear'
+    config.update_from_flattened_dict(dict(fields))
     started = time.monotonic()
-    built = build.rebuilt(self.built, config)
+    same = config.backbone == self.config.backbone
+    built = build.rebuilt(self.built, config) if same else build.build(config)
     built, batches_of = inputs.open_(config, built)
     state, batches = built.state, batches_of.train(0)
     for batch in itertools.islice(batches, built.steps):
@@ -61,16 +73,22 @@ class Task:
     val, test = (
         evaluate.evaluate(state.params, split).means()['accuracy']
         for split in (batches_of.val, batches_of.test))
-    depth = built.backbone.depth
+    own = self.layers if same else layers(built)
+    forwards = own.forwards(placement.checked(edges, own.depth))
+    head = state.params['head']
     return {
         'val_accuracy': val, 'test_accuracy': test,
-        'forwards': round(self.layers().forwards(
-            placement.checked(edges, depth)), 4),
+        'parameters': sum(x.size for x in jax.tree.leaves(state.params))
+                      - sum(x.size for x in jax.tree.leaves(head)),
+        'forwards': round(forwards * own.whole / self.layers.whole, 4),
         'seconds': round(time.monotonic() - started, 2)}
 
+  @functools.cached_property
   def layers(self) -> placement.Layers:
     """The FLOPs of the backbone's parts."""
-    if not hasattr(self, '_layers'):
-      self._layers = placement.layers(
-          self.built.backbone._replace(frozen=self.built.weights))
-    return self._layers
+    return layers(self.built)
+
+
+def layers(built: build.Built) -> placement.Layers:
+  """The FLOPs of a backbone's parts."""
+  return placement.layers(built.backbone._replace(frozen=built.weights))

@@ -7,6 +7,7 @@ returns a function that makes one step and returns when it is done.
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.traverse_util
 import jax
@@ -153,6 +154,32 @@ def _cached(case):
       params, _on_taps(method), norm, _gathered(taps, case.batch), case.batch)
 
 
+class Sweep(NamedTuple):
+  """All points of a tuning: `take(runs, norm, batch, rates, decays)`."""
+
+  take: Callable
+  runs: step.TrainState
+  rates: np.ndarray
+  decays: np.ndarray
+
+
+def sweep_of(predict, params: list, norm, taps, batch: int) -> Sweep:
+  """As `lst.sweep` makes it; `taps` are arrays, or shapes, of any batch."""
+  like = tuple(jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for x in taps)
+  parts = cuts.parts(predict, params[0], norm, like, batch, len(params))
+
+  def each(state, frozen, batch, lr, weight_decay):
+    return step.train_step(
+        state, frozen, batch, predict=predict, loss=losses.cross_entropy,
+        optimizer=optax.adamw(lr, weight_decay=weight_decay), parts=parts)
+
+  take = functools.partial(stacked.train_step, one=each, chunk=0)
+  return Sweep(
+      jax.jit(take), stacked.start(params, optax.adamw(cases.LR)),
+      np.geomspace(1e-4, 1e-2, len(params), dtype=np.float32),
+      np.full(len(params), 1e-4, np.float32))
+
+
 def _sweep(case):
   """From the cache: all points of a tuning take the step together."""
   backbone = backbone_of(case)
@@ -162,26 +189,14 @@ def _sweep(case):
             for k in range(cases.POINTS)]
   taps, norm = fill(case, backbone, method)
   del backbone
-  like = tuple(jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for x in taps)
-  parts = cuts.parts(
-      _on_taps(method), params[0], norm, like, case.batch, cases.POINTS)
-
-  def each(state, frozen, batch, lr, weight_decay):
-    return step.train_step(
-        state, frozen, batch, predict=_on_taps(method),
-        loss=losses.cross_entropy,
-        optimizer=optax.adamw(lr, weight_decay=weight_decay), parts=parts)
-
-  runs = stacked.start(params, optax.adamw(cases.LR))
-  take = jax.jit(functools.partial(stacked.train_step, one=each, chunk=0))
-  rates = np.geomspace(1e-4, 1e-2, cases.POINTS, dtype=np.float32)
-  decays = np.full(cases.POINTS, 1e-4, np.float32)
-  gather, labels = _gathered(taps, case.batch), _labels(case.batch)
+  sweep = sweep_of(_on_taps(method), params, norm, taps, case.batch)
+  runs, gather = sweep.runs, _gathered(taps, case.batch)
+  labels = _labels(case.batch)
 
   def one():
     nonlocal runs
-    runs, sums = take(
-        runs, norm, data.Batch(gather(), *labels), rates, decays)
+    runs, sums = sweep.take(
+        runs, norm, data.Batch(gather(), *labels), sweep.rates, sweep.decays)
     jax.block_until_ready((runs, sums))
 
   return one

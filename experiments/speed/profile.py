@@ -1,26 +1,33 @@
 """Where the time of a side step goes: its operations, by the part they are of.
 
     python -m experiments.speed.profile [--out=DIR] [--model=B/16] [--batch=64]
+        [--runs 1 24]
 
-The step of `floor.py` under XLA's own profiler. Each operation of the compiled
-program is of the part whose scope its name carries; `other` are the classifier
-and what XLA put in between. Times are of all threads.
+The step of `floor.py` under XLA's own profiler, and that of a sweep of so many
+runs. Each operation of the compiled program is of the part whose scope its name
+carries; `other` are the classifier, in a sweep the optimiser, and what XLA put
+in between. Times are of all threads.
 """
 
 import argparse
 import collections
 import csv
+import itertools
 import pathlib
 import re
 import tempfile
 
 import jax
+import numpy as np
 
-from experiments.speed import cases, floor
+from experiments.speed import cases, floor, lst_cases
+from lst import Features, LowRank, SideNetwork, data
 
 PARTS = ('taps', 'mixing', 'activation', 'weights', 'pool')
-FIELDS = ('model', 'dtype', 'batch', 'rank', 'part', 'direction', 'kind', 'ops',
-          'ms')
+FIELDS = ('model', 'dtype', 'batch', 'rank', 'runs', 'part', 'direction',
+          'kind', 'ops', 'ms')
+# Operations whose time is that of others inside them.
+OUTER = re.compile(r'while|call|conditional')
 
 
 def scopes(text: str) -> dict[str, tuple[str, str]]:
@@ -29,7 +36,7 @@ def scopes(text: str) -> dict[str, tuple[str, str]]:
   for line in text.splitlines():
     named = re.match(r'\s*(?:ROOT )?%?([\w.-]+) = ', line)
     scope = re.search(r'op_name="([^"]*)"', line)
-    if named:
+    if named and not OUTER.match(named[1]):
       path = scope[1] if scope else ''
       part = next((p for p in PARTS if f'/{p}/' in path), 'other')
       back = 'backward' if 'transpose(' in path else 'forward'
@@ -61,24 +68,44 @@ def durations(run, rounds: int) -> tuple[dict, dict]:
   return time, {name: n // rounds for name, n in events.items()}
 
 
-def measure(model: str, batch: int, rank: int, rounds: int) -> list[dict]:
-  """Rows of `FIELDS`: f32, then bf16."""
-  rows = []
-  for name, dtype in floor.DTYPES.items():
-    shape = floor.shape_of(model, batch, rank)
-    run = floor.side_step(shape, floor.features(shape, dtype))
-    parts = scopes(run.program())
-    time, events = durations(run, rounds)
-    sums = collections.defaultdict(lambda: [0, 0.0])
-    for op in parts.keys() & time.keys():
-      entry = sums[*parts[op], kind(op)]
-      entry[0] += events[op]
-      entry[1] += time[op]
-    rows += [
-        dict(zip(FIELDS, (model, name, batch, rank, *key, ops, round(ms, 2)),
-                 strict=True))
-        for key, (ops, ms) in sorted(sums.items(), key=lambda x: -x[1][1])]
-  return rows
+def sweep_step(shape: floor.Shape, given: Features, runs: int) -> floor.Step:
+  """The step of all runs of a sweep."""
+  network = SideNetwork(
+      LowRank(rank=shape.rank), classes=cases.CLASSES, pool='cls')
+  taps, norm = jax.jit(network.prepare)(given)
+  params = [network.init(jax.random.key(k), Features(taps, norm),
+                         method='readout') for k in range(runs)]
+
+  def predict(params, norm, taps):
+    return network.apply(params, Features(taps, norm), method='readout')
+
+  sweep = lst_cases.sweep_of(predict, params, norm, taps, shape.batch)
+  label = np.arange(shape.batch, dtype=np.int32) % cases.CLASSES
+  batch = data.Batch(taps, label, np.ones(shape.batch, np.float32))
+  return floor.Step(
+      sweep.take, (sweep.runs, norm, batch, sweep.rates, sweep.decays))
+
+
+def measure(
+    model: str, dtype: str, batch: int, rank: int, runs: int, rounds: int
+) -> list[dict]:
+  """Rows of `FIELDS`, the dearest part first."""
+  shape = floor.shape_of(model, batch, rank)
+  given = floor.features(shape, floor.DTYPES[dtype])
+  run = (floor.side_step(shape, given) if runs == 1
+         else sweep_step(shape, given, runs))
+  parts = scopes(run.program())
+  time, events = durations(run, rounds)
+  sums = collections.defaultdict(lambda: [0, 0.0])
+  for op in parts.keys() & time.keys():
+    entry = sums[*parts[op], kind(op)]
+    entry[0] += events[op]
+    entry[1] += time[op]
+  return [
+      dict(zip(FIELDS, (
+          model, dtype, batch, rank, runs, *key, ops, round(ms, 2)),
+          strict=True))
+      for key, (ops, ms) in sorted(sums.items(), key=lambda x: -x[1][1])]
 
 
 def main() -> None:
@@ -88,11 +115,16 @@ def main() -> None:
   parser.add_argument('--model', default='B/16')
   parser.add_argument('--batch', type=int, default=cases.BATCH)
   parser.add_argument('--rank', type=int, default=cases.RANK)
+  parser.add_argument('--runs', type=int, nargs='+', default=(1, 24))
   parser.add_argument('--rounds', type=int, default=5)
   args = parser.parse_args()
-  rows = measure(args.model, args.batch, args.rank, args.rounds)
-  for row in rows:
-    print(', '.join(f'{k} {v}' for k, v in row.items()))
+  rows = []
+  for runs, dtype in itertools.product(args.runs, floor.DTYPES):
+    more = measure(
+        args.model, dtype, args.batch, args.rank, runs, args.rounds)
+    for row in more:
+      print(', '.join(f'{k} {v}' for k, v in row.items()), flush=True)
+    rows += more
   if args.out:
     args.out.mkdir(parents=True, exist_ok=True)
     with (args.out / 'profile.csv').open('w', newline='') as file:

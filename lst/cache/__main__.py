@@ -4,8 +4,9 @@ import signal
 import sys
 import time
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import app, flags
+
+from lst import command
 
 USAGE = """python -m lst.cache COMMAND [FLAGS]
   build --config=FILE [--config.a.b=value]   computes the features of all
@@ -22,9 +23,7 @@ USAGE = """python -m lst.cache COMMAND [FLAGS]
   --root=FOLDER is where the caches are: by default $LST_CACHE or
       ~/.cache/lst/features"""
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'Config file, such as configs/digits.py.',
-    lock_config=True)
+_CONFIG = command.define_config()
 _ROOT = flags.DEFINE_string('root', '', 'Folder of all caches.')
 _REPAIR = flags.DEFINE_bool('repair', False, 'Delete damaged shards.')
 _DAYS = flags.DEFINE_float('days', None, 'Prune what was not used for longer.')
@@ -33,7 +32,7 @@ _INCOMPLETE = flags.DEFINE_bool('incomplete', False, 'Prune what lacks shards.')
 _WAIT = flags.DEFINE_bool('wait', False, 'Wait until all is there.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Only say what would go.')
 
-DAMAGED, STOPPED, USED_WRONGLY, MISSING, INTERRUPTED = 1, 1, 2, 3, 130
+DAMAGED, MISSING = 1, 3
 # Told to leave its machine; the same command goes on.
 RESTART = 75
 
@@ -87,7 +86,8 @@ def _status(root) -> int:
   from lst import cache
   from lst.cache import manifest
   if _CONFIG.value is None:
-    return _say('status needs --config=FILE, such as configs/digits.py')
+    return command.say(
+        'status needs --config=FILE, such as configs/digits.py', command.USAGE)
   origin, dataset, splits = _splits(_CONFIG.value)
   found = [
       cache.folder_of(
@@ -111,7 +111,8 @@ def _progress(done: int, total: int) -> None:
 
 def _build(root) -> int:
   if _CONFIG.value is None:
-    return _say('build needs --config=FILE, such as configs/digits.py')
+    return command.say(
+        'build needs --config=FILE, such as configs/digits.py', command.USAGE)
   build(_CONFIG.value)
   return 0
 
@@ -175,7 +176,8 @@ def _verify(root) -> int:
 def _prune(root) -> int:
   from lst.cache import caches, estimate
   if _DAYS.value is None and _GIB.value is None and not _INCOMPLETE.value:
-    return _say('prune needs --days=N, --gib=N or --incomplete')
+    return command.say(
+        'prune needs --days=N, --gib=N or --incomplete', command.USAGE)
   most = None if _GIB.value is None else _GIB.value * 2**30
   gone = caches.stale(
       caches.find(root), days=_DAYS.value, most_bytes=most,
@@ -196,46 +198,18 @@ COMMANDS = {
     'verify': _verify, 'prune': _prune}
 
 
-def _say(message: str) -> int:
-  print(message, file=sys.stderr)
-  return USED_WRONGLY
-
-
-def _parse(argv: list[str]) -> list[str]:
-  from lst import config, usage
-  try:
-    rest = flags.FLAGS(argv)
-    if _CONFIG.value is not None:
-      config.check(_CONFIG.value)
-  except Exception as error:
-    # Whatever a config file may raise.
-    if usage.config_file(argv):
-      sys.exit(_say(usage.explained(error, argv)))
-    sys.exit(_say(f'{error}\n{USAGE}'))
-  return rest
-
-
 def main(argv: list[str]) -> int:
   """Runs a command; returns the exit status."""
   if len(argv) != 2 or argv[1] not in COMMANDS:
-    return _say(USAGE)
+    return command.say(USAGE, command.USAGE)
   from lst import cache, data
   # So that the leases of a worker that is sent away end with it.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(RESTART))
-  if not flags.FLAGS['verbosity'].present:
-    logging.set_verbosity(logging.WARNING)
-  try:
-    return COMMANDS[argv[1]](cache.root_of(_ROOT.value))
-  except (cache.CacheError, data.DataError, ValueError, OSError) as error:
-    if flags.FLAGS.verbosity > 0:
-      raise
-    print(f'{type(error).__name__}: {error}', file=sys.stderr)
-    return STOPPED
-  except KeyboardInterrupt:
-    print('\nstopped; the same command goes on with what is missing',
-          file=sys.stderr)
-    return INTERRUPTED
+  return command.guarded(
+      lambda: COMMANDS[argv[1]](cache.root_of(_ROOT.value)),
+      (cache.CacheError, data.DataError),
+      'the same command goes on with what is missing')
 
 
 if __name__ == '__main__':
-  app.run(main, flags_parser=_parse)
+  app.run(main, flags_parser=command.parser(_CONFIG, USAGE))

@@ -57,7 +57,8 @@ def placement() -> ConfigDict:
       # (source, target) of each adapter, among the states 0 to 2L;
       # () = one beside each of the 2L layers.
       edges=(),
-      # Of each adapter: see `lst.placement.Adapter`.
+      # Of each adapter: see `lst.placement.Adapter`. Rank 0 is the control
+      # that trains nothing, `lst.placement.Unlearned`.
       rank=8,
       alpha=1.0,
   ))

@@ -15,7 +15,7 @@ from lst.placement.edges import (
     passes,
     sequential,
 )
-from lst.placement.placed import Adapter, Placed, place
+from lst.placement.placed import Adapter, Placed, Unlearned, place
 from lst.placement.scores import (
     SCORES,
     States,
@@ -42,6 +42,7 @@ __all__ = [
     'Layers',
     'Placed',
     'States',
+    'Unlearned',
     'between',
     'checked',
     'costs',

@@ -45,6 +45,27 @@ class Adapter(nn.Module):
     return times(h.astype(x.dtype), up)
 
 
+class Unlearned(nn.Module):
+  """A control of ours: adds the normed state itself, and trains nothing.
+
+  What a second pass gives that brings no parameter.
+
+  Attributes:
+    alpha: gain.
+    eps: of the layer norm, which has neither scale nor bias.
+  """
+
+  alpha: float = 1.0
+  eps: float = 1e-6
+
+  def __call__(self, x: Float[Array, 'b n d']) -> Float[Array, 'b n d']:
+    """(B, N, D) to what is added, (B, N, D) in f32."""
+    x = x.astype(jnp.float32)
+    x = x - jnp.mean(x, -1, keepdims=True)
+    return self.alpha * x * jax.lax.rsqrt(
+        jnp.mean(x * x, -1, keepdims=True) + self.eps)
+
+
 class Placed(NamedTuple):
   """A backbone with adapters on edges, in two parts.
 
@@ -93,7 +114,7 @@ def place(
     x = jax.ShapeDtypeStruct((1, 1, backbone.width), jnp.float32)
     keys = jax.random.split(key, max(len(edges), 1))
     return {
-        edge.name: adapter.lazy_init(key, x)['params']
+        edge.name: adapter.lazy_init(key, x).get('params', {})
         for edge, key in zip(edges, keys, strict=False)}
 
   def resume(

@@ -1,11 +1,10 @@
 """`python -m lst.vtab prepare|run|report`, see `USAGE`."""
 
 import os
-import pathlib
-import sys
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import app, flags
+
+from lst import command
 
 USAGE = """python -m lst.vtab COMMAND [FLAGS]
   prepare   says of each task what there is, what is missing and how to get
@@ -22,9 +21,7 @@ USAGE = """python -m lst.vtab COMMAND [FLAGS]
   --task    one task or several, a,b; by default all
   --workdir folder of the runs; by default runs/<suite>/<name of the config>"""
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'Config file, such as configs/digits.py.',
-    lock_config=True)
+_CONFIG = command.define_config()
 _SUITE = flags.DEFINE_string('suite', 'vtab', 'vtab, bundled or folder.')
 _PATH = flags.DEFINE_string('path', '', 'Folder of the data.')
 _TASK = flags.DEFINE_list('task', [], 'Tasks, by default all.')
@@ -32,8 +29,6 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the runs.')
 _READ = flags.DEFINE_bool('read', True, 'prepare: read every image.')
 _OUT = flags.DEFINE_string('out', '', 'prepare: file for what was found.')
 _EXPECT = flags.DEFINE_string('expect', '', 'prepare: file to compare with.')
-
-STOPPED, USED_WRONGLY, INTERRUPTED = 1, 2, 130
 
 
 def _tasks():
@@ -49,7 +44,8 @@ def _prepare() -> int:
 
 def _run() -> int:
   if _CONFIG.value is None:
-    return _say('run needs --config=FILE, such as configs/digits.py')
+    return command.say(
+        'run needs --config=FILE, such as configs/digits.py', command.USAGE)
   from lst.vtab import run
   folder = _folder()
   # What one run compiled, the next of the same shapes takes.
@@ -60,7 +56,9 @@ def _run() -> int:
 
 def _report() -> int:
   if _WORKDIR.value is None and _CONFIG.value is None:
-    return _say('report needs --workdir=FOLDER, or the --config of the run')
+    return command.say(
+        'report needs --workdir=FOLDER, or the --config of the run',
+        command.USAGE)
   from lst.vtab import report
   return report.run(_folder())
 
@@ -68,50 +66,21 @@ def _report() -> int:
 def _folder() -> str:
   if _WORKDIR.value is not None:
     return _WORKDIR.value
-  name = pathlib.Path(
-      config_flags.get_config_filename(flags.FLAGS['config'])).stem
-  return f'runs/{_SUITE.value}/{name}'
+  return f'runs/{_SUITE.value}/{command.config_name()}'
 
 
 COMMANDS = {'prepare': _prepare, 'run': _run, 'report': _report}
 
 
-def _say(message: str, code: int = USED_WRONGLY) -> int:
-  print(message, file=sys.stderr)
-  return code
-
-
-def _parse(argv: list[str]) -> list[str]:
-  from lst import config, usage
-  try:
-    rest = flags.FLAGS(argv)
-    if _CONFIG.value is not None:
-      config.check(_CONFIG.value)
-  except Exception as error:
-    # Whatever a config file may raise.
-    if usage.config_file(argv):
-      sys.exit(_say(usage.explained(error, argv)))
-    sys.exit(_say(f'{error}\n{USAGE}'))
-  return rest
-
-
 def main(argv: list[str]) -> int:
   """Runs a command; returns the exit status."""
   if len(argv) != 2 or argv[1] not in COMMANDS:
-    return _say(USAGE)
+    return command.say(USAGE, command.USAGE)
   from lst import data, workdir
-  if not flags.FLAGS['verbosity'].present:
-    logging.set_verbosity(logging.WARNING)
-  try:
-    return COMMANDS[argv[1]]()
-  except (data.DataError, workdir.WorkdirError, ValueError, OSError) as error:
-    if flags.FLAGS.verbosity > 0:
-      raise
-    return _say(f'{type(error).__name__}: {error}', STOPPED)
-  except KeyboardInterrupt:
-    return _say('\nstopped; the same command goes on with what is left',
-                INTERRUPTED)
+  return command.guarded(
+      COMMANDS[argv[1]], (data.DataError, workdir.WorkdirError),
+      'the same command goes on with what is left')
 
 
 if __name__ == '__main__':
-  app.run(main, flags_parser=_parse)
+  app.run(main, flags_parser=command.parser(_CONFIG, USAGE))

@@ -236,3 +236,34 @@ def test_costs_are_those_that_are_counted(backbone):
 
 def test_latency_is_of_the_call():
   assert placement.latency(lambda x: x + 1, jnp.ones(3), repeats=3) > 0
+
+
+def test_a_second_pass_without_parameters(backbone, batch):
+  """Rank 0: the normed state of the plain pass, added, and only a head."""
+  config = tiny.config('', ('placed', 'losa'))
+  config.placement.update(edges=((6, 2),), rank=0, alpha=0.5)
+  made = method.build(config, backbone, tiny.CLASSES)
+  images, frozen = jnp.asarray(batch.inputs), backbone.frozen
+  params = started(made, backbone, batch)
+  assert not jax.tree.leaves(params['adapters'])
+  states = {}
+
+  def plain(k, x):
+    states[k] = x
+    return x
+
+  def adapted_at(k, x):
+    if k != 2:
+      return x
+    z = np.asarray(states[6], np.float64)
+    z = z - z.mean(-1, keepdims=True)
+    return x + 0.5 * z / np.sqrt((z * z).mean(-1, keepdims=True) + 1e-6)
+
+  backbone.apply(frozen, images, plain)
+  last = backbone.apply(frozen, images, adapted_at)
+  norm = made.extract(frozen, images).norm
+  expected = method.head(config, backbone, tiny.CLASSES).apply(
+      {'params': {'head': params['head']}}, method.Features((last,), norm))
+  np.testing.assert_allclose(
+      made.predict(params, frozen, images), expected, rtol=1e-4, atol=1e-5)
+  assert np.abs(last - states[6]).max() > 1e-2

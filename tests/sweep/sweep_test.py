@@ -12,6 +12,8 @@ from lst import build, export, sharding, sweep, train
 from lst.sweep import cuts, halving, loop, parts, points, stacked
 from tests import runs, tiny
 
+pytestmark = pytest.mark.usefixtures('quick')
+
 STEPS = 6
 
 

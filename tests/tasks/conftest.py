@@ -1,36 +1,16 @@
-"""Programs that several of these tests run are compiled once."""
+"""Devices that these tests run on."""
 
 import contextlib
 
 import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from lst import sharding
 
 
-@pytest.fixture(scope='package', autouse=True)
-def compiled_once(tmp_path_factory):
-  names = ('jax_compilation_cache_dir',
-           'jax_persistent_cache_min_compile_time_secs',
-           'jax_disable_most_optimizations')
-  was = tuple(jax.config.values[name] for name in names)
-  # These programs run for a moment: what compiles them faster is faster.
-  now = str(tmp_path_factory.mktemp('compiled')), 0.1, True
-  for values in (now, was):
-    for name, value in zip(names, values, strict=True):
-      jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    if values is now:
-      yield
-
-
-@pytest.fixture
-def optimised():
-  """As users have it: not every bf16 product that XLA is given can be run."""
-  jax.config.update('jax_disable_most_optimizations', False)
-  yield
-  jax.config.update('jax_disable_most_optimizations', True)
+@pytest.fixture(scope='module', autouse=True)
+def quickly(quick):
+  """All of these tests."""
 
 
 @pytest.fixture
