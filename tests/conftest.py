@@ -1,5 +1,6 @@
 """Eight CPU devices for every test, and a tiny backbone to share."""
 
+import contextlib
 import os
 
 import jax
@@ -36,6 +37,24 @@ def optimised(quick):
   jax.config.update('jax_disable_most_optimizations', False)
   yield
   jax.config.update('jax_disable_most_optimizations', True)
+
+
+@contextlib.contextmanager
+def devices(count: int):
+  """Runs on so many devices; compiled in less time than for all of them."""
+  from lst import sharding
+  make_mesh = sharding.make_mesh
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sharding, 'make_mesh', lambda *_: make_mesh(
+        devices=jax.devices()[:count]))
+    yield
+
+
+@pytest.fixture(scope='module')
+def two_devices():
+  """For tests in which a batch is to be split, but not how often."""
+  with devices(2):
+    yield
 
 
 @pytest.fixture(scope='session')
