@@ -17,15 +17,21 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from lst import vigil
 from lst.clusters import HostsError, asked
 
 __all__ = [
     'RESTART', 'HostsError', 'Notice', 'Preempted', 'agreed', 'alone', 'asked',
-    'first', 'leave', 'lost', 'part', 'start', 'together']
+    'first', 'gone', 'least', 'leave', 'lost', 'part', 'start', 'together']
 
 # The status of a run that the same command takes up again: it was told to
 # leave its machine, or lost a process. EX_TEMPFAIL of sysexits.h.
 RESTART = 75
+_AGAIN = (
+    'the others stop, too. Start all again, in as many processes as there are: '
+    'the same command goes on from the last checkpoint')
+# Over the processes of the job that this one has joined.
+_vigil: vigil.Vigil | None = None
 
 
 class Preempted(Exception):
@@ -42,16 +48,23 @@ def start(arguments: dict[str, Any] | None, config) -> None:
   Raises:
     HostsError: the processes did not find each other.
   """
+  global _vigil
   if arguments is None:
     return
   try:
     jax.distributed.initialize(
         **arguments, initialization_timeout=config.join_seconds,
-        heartbeat_timeout_seconds=config.lost_seconds,
+        # Behind our own vigil, which can say more.
+        heartbeat_timeout_seconds=2 * config.lost_seconds,
         shutdown_timeout_seconds=config.lost_seconds)
   except (RuntimeError, ValueError) as error:
     raise HostsError(
         f'the processes of this job did not come together: {error}') from error
+  _vigil = vigil.keep(config.lost_seconds, _stop)
+
+
+def _stop(found: str) -> None:
+  vigil.end(f'HostsError: {found}: {_AGAIN}', RESTART)
 
 
 def first() -> bool:
@@ -81,6 +94,13 @@ def agreed(of_first: Callable[[], Any], *kinds: type[Exception]) -> Any:
   if 'kind' in told:
     raise kinds[told['kind']](told['error'])
   return told['value']
+
+
+def least(value: float) -> float:
+  """The smallest of what the processes have."""
+  if jax.process_count() == 1:
+    return value
+  return float(np.min(multihost_utils.process_allgather(np.float32(value))))
 
 
 def _kind(error, kinds):
@@ -130,18 +150,24 @@ def together() -> Iterator[None]:
   The way out of Python would wait for the others, which wait for this one.
 
   Raises:
-    HostsError: a collective failed, since another process ended.
+    HostsError: a collective failed, since another process ended; it says which.
   """
   try:
     yield
   except jax.errors.JaxRuntimeError as error:
     if jax.process_count() == 1:
       raise
+    what, found = str(error).partition('\n')[0], gone()
+    if not found and 'RESOURCE_EXHAUSTED' in what:
+      raise
     raise HostsError(
-        'a process of this job has stopped, and so does process '
-        f'{jax.process_index()}: start all again, the same command goes on '
-        f'from the last checkpoint ({str(error).splitlines()[0][:200]})'
-    ) from error
+        f'{found or "a process of this job has stopped"}: {_AGAIN} '
+        f'({what[:200]})') from error
+
+
+def gone() -> str:
+  """Who has ended, once something has failed, in words; '' if none has."""
+  return _vigil.after_failure() if _vigil else ''
 
 
 def lost() -> bool:
@@ -152,8 +178,13 @@ def lost() -> bool:
 
 def part() -> None:
   """Ends the job in good order: returns when all processes have come here."""
-  if not alone():
-    jax.distributed.shutdown()
+  if alone():
+    return
+  if _vigil:
+    _vigil.rest()
+  jax.distributed.shutdown()
+  if _vigil:
+    _vigil.close()
 
 
 def alone() -> bool:
@@ -162,8 +193,10 @@ def alone() -> bool:
 
 
 def leave(status: int) -> None:
-  """Ends this process without waiting for others, if the job has any."""
-  if status and not alone():
+  """Ends this process: with the others, or, if it failed, without waiting."""
+  if not status:
+    part()
+  elif not alone():
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -23,7 +23,7 @@ _PROCESSES = flags.DEFINE_string(
 def main(argv: list[str]) -> int:
   """Runs the config of the flags; returns the exit status.
 
-  In a job of several processes one that fails ends here, without a word to
+  In a job of several processes one that fails ends here, without waiting for
   the others, which would never come.
   """
   from lst import hosts

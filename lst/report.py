@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 
 from lst import config as config_lib
-from lst import data, export, hosts, sharding, step, workdir
+from lst import data, export, hosts, sharding, step, watch, workdir
 from lst import inputs as inputs_lib
 from lst.plan import flops as products
 from lst.screen import shown, table
@@ -205,7 +205,8 @@ def leave(
         'side': dict(config.side), 'cls': built.backbone.cls,
         'prefix': built.backbone.prefix, 'frames': built.backbone.frames,
         'backbone': result['backbone'],
-        'weights': export.digest(built.weights),
+        'weights': export.digest(sharding.on_this_host(
+            built.weights, sharding.local_mesh(built.mesh))),
         'image_size': built.backbone.image_size,
         'normalisation': result['normalisation'],
         'config': result['config'], 'versions': result['versions']}
@@ -233,6 +234,8 @@ def show_result(result: dict[str, Any], folder: epath.Path) -> None:
       f'{result["train_examples"]:,} images in {result["seconds"]:,.0f} s')
   if result['images_per_second']:
     rows['speed'] = f'{result["images_per_second"]:,.0f} images/s'
+  if 'input_share' in result.get('speed', ()):
+    rows |= watch.told(result['speed'])
   rows['peak memory'] = f'{result["peak_memory_bytes"] / 2**20:,.0f} MiB'
   rows['in'] = f'{folder}: result.json, side.safetensors, metrics.jsonl'
   shown().print(table('result', rows), highlight=False)

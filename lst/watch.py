@@ -47,6 +47,7 @@ class Meter:
     self._steps, self._batch_size, self._clock = steps, batch_size, clock
     self._compiling = compiling
     self._all, self._said = [], set()
+    self._waited = {'input': 0.0, 'device': 0.0}
     self._begin()
     self._tick = None
 
@@ -79,8 +80,10 @@ class Meter:
     """The figures since the last call, and what is newly to be warned of."""
     if not self._durations:
       return {}, []
+    values = {**self._figures(self._durations),
+              **_shares(self._parts, self._durations)}
     self._all += self._durations
-    values = {**self._figures(self._durations), **self._shares()}
+    self._waited = self._so_far()
     memory = device_memory()
     if memory is not None:
       values['device_memory_gib'] = memory / 2**30
@@ -88,23 +91,21 @@ class Meter:
     return values, self._warnings(values, sum(self._all))
 
   def total(self) -> dict[str, float]:
-    """Step times over the whole run."""
-    return self._figures(self._all + self._durations)
-
-  def _figures(self, durations) -> dict[str, float]:
+    """Step times, and what they were made of, over the whole run."""
+    durations = self._all + self._durations
     if not durations:
       return {}
+    return {**self._figures(durations), **_shares(self._so_far(), durations)}
+
+  def _so_far(self) -> dict[str, float]:
+    return {k: v + self._parts[k] for k, v in self._waited.items()}
+
+  def _figures(self, durations) -> dict[str, float]:
     p50, p90, p99 = (
         float(x) for x in np.percentile(durations, (50, 90, 99)) * 1e3)
     rate = len(durations) * self._batch_size / max(sum(durations), 1e-9)
     return {'images_per_second': rate, 'step_ms_p50': p50,
             'step_ms_p90': p90, 'step_ms_p99': p99}
-
-  def _shares(self) -> dict[str, float]:
-    whole = max(sum(self._durations), 1e-9)
-    shares = {k: min(v / whole, 1.0) for k, v in self._parts.items()}
-    shares['host'] = max(0.0, 1.0 - sum(shares.values()))
-    return {f'{k}_share': v for k, v in shares.items()}
 
   def _warnings(self, values, timed: float) -> list[str]:
     left = self._steps * values['step_ms_p50'] / 1e3
@@ -121,6 +122,31 @@ class Meter:
         self._said.add(name)
         found.append(ADVICE[name].format(share))
     return found
+
+
+def told(speed: dict[str, float]) -> dict[str, str]:
+  """`Meter.total` for the eye.
+
+  >>> told({'step_ms_p50': 2.0, 'step_ms_p90': 2.5, 'step_ms_p99': 31.0,
+  ...       'input_share': 0.1, 'device_share': 0.85, 'host_share': 0.05})
+  {'a step': '2.0 ms, 90% within 2.5, 99% within 31.0', 'its time': '10% \
+waiting for batches, 85% for the devices, 5% Python'}
+  """
+  return {
+      'a step': (
+          f'{speed["step_ms_p50"]:.1f} ms, 90% within '
+          f'{speed["step_ms_p90"]:.1f}, 99% within {speed["step_ms_p99"]:.1f}'),
+      'its time': (
+          f'{speed["input_share"]:.0%} waiting for batches, '
+          f'{speed["device_share"]:.0%} for the devices, '
+          f'{speed["host_share"]:.0%} Python')}
+
+
+def _shares(parts: dict[str, float], durations) -> dict[str, float]:
+  whole = max(sum(durations), 1e-9)
+  shares = {k: min(v / whole, 1.0) for k, v in parts.items()}
+  shares['host'] = max(0.0, 1.0 - sum(shares.values()))
+  return {f'{k}_share': v for k, v in shares.items()}
 
 
 def device_memory() -> int | None:

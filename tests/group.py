@@ -13,7 +13,7 @@ from tests import runs
 
 DEVICES = 8
 # Seconds after which the others of a job count a silent process as lost.
-LOST = 15
+LOST = 10
 # Name -> what the run of this name changes in `runs.config`.
 CASES = {
     'off': {'cache.mode': 'off'},
@@ -115,6 +115,7 @@ def main(weights: str, folder: str, cache: str, *names: str) -> None:
   with hosts.together():
     for name in names:
       run(weights, name, pathlib.Path(folder), pathlib.Path(cache))
+  hosts.part()
 
 
 if __name__ == '__main__':

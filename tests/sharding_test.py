@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from lst import losses, sharding, step, train
+from lst import method as methods
 from lst.method import Method
 from tests import tiny
 
@@ -99,16 +100,15 @@ def kernel_sizes(frozen) -> list[int]:
           if path[-1].key == 'kernel']
 
 
-@pytest.mark.parametrize('entry', tiny.SIDE_CASES, ids=tiny.case_id)
-def test_only_side_gradients_and_metrics_are_communicated(
-    entry, weights, batch):
-  built = train.build(tiny.config(weights, entry))
-  placed = sharding.put_batch(batch, built.mesh)
-  text = built.train_step.lower(
-      built.state, built.frozen, placed).compile().as_text()
+def check_communicated(text: str, params, frozen) -> None:
+  """What a compiled step sends around are gradients of `params`, and sums.
+
+  Raises:
+    AssertionError: there is more, such as states or weights of the backbone.
+  """
   found = collectives(text)
-  assert {kind for kind, _ in found} == {'all-reduce'}
-  leaves = [p.size for p in jax.tree.leaves(built.state.params)]
+  assert {kind for kind, _ in found} == {'all-reduce'}, found
+  leaves = [p.size for p in jax.tree.leaves(params)]
   largest = max(size for _, size in found)
   # Weights that act side by side are communicated as one.
   assert largest <= sum(leaves)
@@ -116,14 +116,64 @@ def test_only_side_gradients_and_metrics_are_communicated(
   assert sum(size for _, size in found) <= 2 * sum(leaves) + 8
   # So nothing is as large as a kernel of the backbone, or as one image's state,
   # but for a weight of such a size: the values of the attentive probe.
-  if max(leaves) < min(kernel_sizes(built.frozen)):
-    assert largest < min(kernel_sizes(built.frozen))
-    assert largest < tiny.TOKENS * tiny.VIT.width
+  least = min(*kernel_sizes(frozen), tiny.TOKENS * tiny.VIT.width)
+  if max(leaves) < least:
+    assert largest < least
   else:
-    assert largest == max(leaves)
+    assert sorted(size for _, size in found if size >= least) == sorted(
+        size for size in leaves if size >= least)
 
 
-def test_the_check_sees_what_is_communicated(built, batch):
+@pytest.mark.parametrize('entry', tiny.SIDE_CASES, ids=tiny.case_id)
+def test_only_side_gradients_and_metrics_are_communicated(
+    entry, weights, batch):
+  built = train.build(tiny.config(weights, entry))
+  placed = sharding.put_batch(batch, built.mesh)
+  text = built.train_step.lower(
+      built.state, built.frozen, placed).compile().as_text()
+  check_communicated(text, built.state.params, built.frozen)
+
+
+def everywhere(mesh, k, x):
+  """All images' states on every device."""
+  del k
+  return jax.lax.with_sharding_constraint(x, sharding.replicated(mesh))
+
+
+def normalised(mesh, k, x):
+  """As by the statistics of a batch."""
+  del mesh
+  return x - x.mean(0, keepdims=True) if k == 2 else x
+
+
+def rolled(mesh, k, x):
+  """A part of every image beside the next one."""
+  del mesh
+  return jax.numpy.roll(x, 1, axis=0) if k == 1 else x
+
+
+@pytest.mark.parametrize('hook', [everywhere, normalised, rolled])
+def test_a_collective_over_states_of_the_backbone_does_not_pass(
+    hook, built, batch):
+  """Whoever adds one sees the test above fail."""
+  apply = built.backbone.apply
+
+  def changed(frozen, images, at, **ends):
+    return apply(
+        frozen, images, lambda k, x: at(k, hook(built.mesh, k, x)), **ends)
+
+  config = tiny.config('', tiny.SIDE_CASES[0])
+  method = methods.build(
+      config, built.backbone._replace(apply=changed), tiny.CLASSES)
+  params = built.state.params
+  check_communicated(
+      text_of(built, batch, params, built.method.predict), params, built.frozen)
+  with pytest.raises(AssertionError):
+    check_communicated(
+        text_of(built, batch, params, method.predict), params, built.frozen)
+
+
+def test_a_collective_over_weights_of_the_backbone_does_not_pass(built, batch):
   """Training the backbone sends tensors of its size; sharding it gathers."""
   def whole(params, frozen, images):
     del frozen
@@ -131,21 +181,24 @@ def test_the_check_sees_what_is_communicated(built, batch):
     return x.mean(1) @ params['head']
 
   full = Method(None, whole)
-  params = {'backbone': built.frozen,
-            'head': np.ones((tiny.VIT.width, tiny.CLASSES), np.float32)}
-  found = collectives(text_of(built, batch, params, full.predict))
+  head = np.ones((tiny.VIT.width, tiny.CLASSES), np.float32)
+  text = text_of(
+      built, batch, {'backbone': built.frozen, 'head': head}, full.predict)
   kernels = kernel_sizes(built.frozen)
   assert len(kernels) == 4 * tiny.VIT.depth + 1
-  assert sum(size for _, size in found) >= sum(kernels)
-  assert max(size for _, size in found) >= min(kernels)
+  assert max(size for _, size in collectives(text)) >= min(kernels)
+  # As if the head alone were trained.
+  with pytest.raises(AssertionError):
+    check_communicated(text, {'head': head}, built.frozen)
 
   rows = sharding.batched(built.mesh)
   split = built._replace(frozen=jax.tree.map(
       lambda x: jax.device_put(x, rows) if x.shape[0] % 8 == 0 else x,
       built.frozen))
-  found = collectives(text_of(
-      split, batch, built.state.params, built.method.predict))
-  assert {kind for kind, _ in found} > {'all-reduce'}
+  params = built.state.params
+  text = text_of(split, batch, params, built.method.predict)
+  with pytest.raises(AssertionError, match='all-gather'):
+    check_communicated(text, params, built.frozen)
 
 
 # The least that every kernel of `tiny.VIT` has.

@@ -119,18 +119,22 @@ def test_metrics_hold_every_step_once_and_the_validations(run):
 
 def test_tensorboard_events_hold_the_same_numbers(run):
   [path] = (run.folder / 'tensorboard').iterdir()
-  content, at, seen = path.read_bytes(), 0, {}
+  content, at, seen, speed = path.read_bytes(), 0, {}, set()
   while at < len(content):
     [size] = struct.unpack('<Q', content[at:at + 8])
     event = event_pb2.Event.FromString(content[at + 12:at + 12 + size])
     for value in event.summary.value:
       # How fast it went is nowhere else.
-      if not value.tag.startswith('speed/'):
+      if value.tag.startswith('speed/'):
+        speed.add(value.tag.removeprefix('speed/'))
+      else:
         seen[event.step, value.tag] = value.simple_value
     at += size + 16
   want = {(line['step'], name): value for line in runs.lines(run.folder)
           for name, value in line.items() if name != 'step'}
   assert seen == {k: np.float32(v) for k, v in want.items()}
+  assert speed >= run.result['speed'].keys() >= {
+      'images_per_second', 'step_ms_p50', 'step_ms_p99', 'input_share'}
 
 
 def test_a_finished_run_is_only_shown(run, monkeypatch, capsys):

@@ -1,56 +1,42 @@
 """FLOPs and memory of each device at 1 to 8 of them, from compilation alone.
 
-`python -m experiments.meshes.run --out=DIR [--topology=v5e:2x4]`
+`python -m experiments.meshes.run --topology=cpu` (or v5e:2x4, v6e:2x4)
 """
 
 import argparse
 import csv
 import functools
+import importlib.metadata
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.experimental import topologies
 
-from lst import cache, losses, sharding, step
+from lst import build, cache, losses, method, sharding, step
 from lst import config as config_lib
 from lst.backbones import backbone as backbones
-from lst.backbones import passes
-from lst.backbones.vit import ViT
 from lst.data import Batch
-from lst.method import METHODS, on_stored
+from lst.plan import chips
 
-SIZE, CLASSES = 224, 100
-MESHES = ((1, 1), (2, 1), (1, 2), (4, 1), (2, 2), (8, 1), (4, 2), (2, 4))
+CLASSES = 100
+# (data, fsdp); how the backbone lies is nothing to the side step.
+MESHES = ((1, 1), (2, 1), (4, 1), (8, 1), (1, 2), (1, 4), (2, 4))
 FIELDS = (
-    'platform', 'devices', 'data', 'fsdp', 'program', 'gflops', 'weights_mib',
-    'arguments_mib', 'temporary_mib')
+    'platform', 'program', 'devices', 'data', 'fsdp', 'gflops', 'weights_mib',
+    'inputs_mib', 'work_mib', 'versions')
+MIB = 2**20
 
 
-def vit_b(depth: int) -> backbones.Backbone:
-  """ViT-B/16 in bf16, its weights as shapes."""
-  vit = ViT(
-      patch=16, width=768, depth=depth, heads=12, hidden=3072, grid=(14, 14),
-      dtype=jnp.bfloat16)
-
-  def apply(frozen, images, at, gather=None):
-    x = images.astype(jnp.float32) / 127.5 - 1
-    frozen = passes.whole_ends(frozen, x, gather)
-    return vit.apply({'params': frozen}, x, at, gather=gather)
-
-  image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
-  params = jax.eval_shape(vit.init, jax.random.key(0), image)['params']
-  frozen = jax.tree_util.tree_map_with_path(
-      lambda path, x: jax.ShapeDtypeStruct(
-          x.shape, jnp.bfloat16 if path[-1].key == 'kernel' else x.dtype),
-      params)
-  return backbones.Backbone(
-      'ViT-B/16', 'none', apply, frozen, (SIZE, SIZE), 197, 768, depth, 1,
-      True, 1e-6, (0.5,) * 3, (0.5,) * 3, 'bfloat16')
+def run_config(options):
+  """LoSA on a ViT in bf16."""
+  config = config_lib.default()
+  config.backbone.weights = f'random:{options.size}'
+  config.train.batch_size = options.batch
+  return config
 
 
 def shaped(tree, where):
@@ -61,88 +47,103 @@ def shaped(tree, where):
       tree)
 
 
-def programs(config, mesh, batch_size, depth):
-  """{name: compiled} of a run on a mesh, and the weights in bytes a device."""
-  backbone = vit_b(depth)
-  gather = sharding.gatherer(mesh)
-  if gather is not None:
-    backbone = backbone._replace(
-        apply=functools.partial(backbone.apply, gather=gather))
-  method = METHODS['side'](config, backbone, CLASSES)
-  where = sharding.frozen(mesh, config.mesh.min_size)
-  weights = shaped(backbone.frozen, where)
+def held(tree) -> int:
+  """Bytes of placed shapes on one device."""
+  return sum(
+      int(np.prod(x.sharding.shard_shape(x.shape))) * x.dtype.itemsize
+      for x in jax.tree.leaves(tree))
+
+
+def compiled(config, mesh) -> Iterator[tuple[str, object, int]]:
+  """(name, program, bytes of the backbone on a device) of a run on a mesh."""
+  backbone = backbones.shaped(config.backbone)
+  adapted = build.on_mesh(mesh, config, backbone, CLASSES)
+  weights = shaped(
+      backbone.frozen, sharding.frozen(mesh, config.mesh.min_size))
+  everywhere, rows = sharding.replicated(mesh), sharding.batched(mesh)
+  size = config.train.batch_size
   images = jax.ShapeDtypeStruct(
-      (batch_size, SIZE, SIZE, 3), np.uint8, sharding=sharding.batched(mesh))
-  extract = jax.jit(method.extract)
-  out = {'features': extract.lower(weights, images).compile()}
-  features = jax.eval_shape(method.extract, weights, images)
-  params = jax.eval_shape(method.init, jax.random.key(0), weights, images)
+      (size, *backbone.image_size, 3), np.uint8, sharding=rows)
+  extract = jax.jit(
+      lambda weights, images: adapted.extract(weights, images).taps)
+  yield ('features', extract.lower(weights, images).compile(), held(weights))
+  if 'fsdp' in mesh.axis_names:
+    return
+  features = jax.eval_shape(adapted.extract, weights, images)
+  params = jax.eval_shape(adapted.init, jax.random.key(0), weights, images)
   optimizer = optax.adamw(1e-3)
   state = step.TrainState(
       jax.ShapeDtypeStruct((), np.int32), params,
       jax.eval_shape(optimizer.init, params))
-  everywhere, rows = sharding.replicated(mesh), sharding.batched(mesh)
   codebook = cache.fit('exact', (), jax.tree.map(
       lambda x: np.ones(np.shape(x), np.float32), features.norm))
   train_step = jax.jit(functools.partial(
-      step.train_step, predict=on_stored(method, cache.expand),
+      step.train_step, predict=method.on_stored(adapted, cache.expand),
       loss=losses.cross_entropy, optimizer=optimizer),
       out_shardings=everywhere)
   batch = Batch(features.taps, *(
-      jax.ShapeDtypeStruct((batch_size,), t) for t in (np.int32, np.float32)))
-  out['side step'] = train_step.lower(
-      shaped(state, everywhere), codebook, shaped(batch, rows)).compile()
-  held = sum(
-      int(np.prod(x.sharding.shard_shape(x.shape))) * x.dtype.itemsize
-      for x in jax.tree.leaves(weights))
-  return out, held
+      jax.ShapeDtypeStruct((size,), t) for t in (np.int32, np.float32)))
+  yield ('side step', train_step.lower(
+      shaped(state, everywhere), shaped(codebook, everywhere),
+      shaped(batch, rows)).compile(), 0)
 
 
-def rows_of(options, data, fsdp, devices, platform):
-  """The rows of the table for one mesh."""
-  mesh = sharding.make_mesh(data, fsdp, devices[:data * fsdp])
-  compiled, held = programs(
-      config_lib.default(), mesh, options.batch, options.depth)
-  for name, program in compiled.items():
-    memory, costs = program.memory_analysis(), program.cost_analysis()
-    costs = costs[0] if isinstance(costs, list) else costs
-    yield dict(zip(FIELDS, (
-        platform, data * fsdp, data, fsdp, name,
-        f'{costs["flops"] / 1e9:.1f}', f'{held / 2**20:.1f}',
-        f'{memory.argument_size_in_bytes / 2**20:.1f}',
-        f'{memory.temp_size_in_bytes / 2**20:.1f}'), strict=True))
+def rows_of(options, devices) -> Iterator[dict]:
+  """The rows of the table for one platform."""
+  platform = options.topology.partition(':')[0]
+  versions = ' '.join(
+      f'{name} {importlib.metadata.version(name)}'
+      for name in ('jax', 'jaxlib', *['libtpu'] * (platform != 'cpu')))
+  for data, fsdp in MESHES:
+    mesh = sharding.make_mesh(data, fsdp, devices[:data * fsdp])
+    for name, program, weights in compiled(run_config(options), mesh):
+      memory, costs = program.memory_analysis(), program.cost_analysis()
+      costs = costs[0] if isinstance(costs, list) else costs
+      yield dict(zip(FIELDS, (
+          platform, name, data * fsdp, data, fsdp, f'{costs["flops"] / 1e9:.1f}',
+          f'{weights / MIB:.1f}',
+          f'{(memory.argument_size_in_bytes - weights) / MIB:.1f}',
+          f'{(memory.temp_size_in_bytes + memory.output_size_in_bytes) / MIB:.1f}',
+          versions), strict=True))
+
+
+def write(path: pathlib.Path, platform: str, rows: list[dict]) -> list[dict]:
+  """Puts the rows of a platform in the place of older ones; returns all."""
+  there = []
+  if path.exists():
+    with path.open(newline='') as file:
+      there = [r for r in csv.DictReader(file) if r['platform'] != platform]
+  with path.open('w', newline='') as file:
+    writer = csv.DictWriter(file, FIELDS, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(there + rows)
+  return there + rows
 
 
 def main():
   """Compiles, prints and writes."""
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--out', required=True, help='folder of results.csv')
-  parser.add_argument('--topology', default='', help=(
-      'of TPUs, such as v5e:2x4 or v6e:2x4 (needs libtpu); else CPUs'))
-  parser.add_argument('--batch', type=int, default=64)
-  parser.add_argument('--depth', type=int, default=12)
+  parser.add_argument(
+      '--out', default=pathlib.Path(__file__).parent, type=pathlib.Path,
+      help='folder of results.csv')
+  parser.add_argument('--topology', default='cpu', help=(
+      'cpu, or of TPUs, such as v5e:2x4 or v6e:2x4 (needs libtpu)'))
+  parser.add_argument('--batch', type=int, default=64, help='over all devices')
+  parser.add_argument('--size', default='B/16', help='of the backbone')
   options = parser.parse_args()
-  platform, devices = 'cpu', None
-  if options.topology:
-    platform = options.topology.partition(':')[0]
-    devices = topologies.get_topology_desc(
-        platform='tpu', topology_name=options.topology).devices
-  path = pathlib.Path(options.out) / 'results.csv'
-  path.parent.mkdir(parents=True, exist_ok=True)
-  new = not path.exists()
-  with path.open('a', newline='') as file:
-    writer = csv.DictWriter(file, FIELDS, lineterminator='\n')
-    if new:
-      writer.writeheader()
-    for data, fsdp in MESHES:
-      for row in rows_of(
-          options, data, fsdp, devices or jax.devices(), platform):
-        print(row, file=sys.stderr, flush=True)
-        writer.writerow(row)
-        file.flush()
+  devices = jax.devices()
+  if options.topology != 'cpu':
+    devices = chips.devices(options.topology)[1]
+  rows = []
+  for row in rows_of(options, devices):
+    print('  '.join(map(str, row.values())), file=sys.stderr, flush=True)
+    rows.append(row)
+  options.out.mkdir(parents=True, exist_ok=True)
+  write(options.out / 'results.csv', options.topology.partition(':')[0], rows)
 
 
 if __name__ == '__main__':
   os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+  jax.config.update('jax_platforms', 'cpu')
   jax.config.update('jax_num_cpu_devices', 8)
   main()

@@ -48,7 +48,8 @@ def mesh() -> ConfigDict:
       # but for weights of fewer than `min_size` elements.
       fsdp=1,
       min_size=2**14,
-      # Seconds to wait for all processes, and until a silent one is lost.
+      # Seconds to wait for all processes, and until a silent one is lost: then
+      # the others stop in words, see `lst.vigil`.
       join_seconds=300,
       lost_seconds=60,
   ))

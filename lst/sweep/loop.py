@@ -82,7 +82,7 @@ class _Sweep:
   def train(self) -> None:
     """From the first step to the last."""
     built, before = self._parts.built, None
-    batches = self._parts.batches_of.train(self._first)
+    batches, notice = self._parts.batches_of.train(self._first), hosts.Notice()
     self._writer = Writer(self._folder, self._first)
     self._screen = Screen(
         built.steps, self._first, self._config.train.batch_size)
@@ -95,13 +95,21 @@ class _Sweep:
         jax.block_until_ready(before)
         before = sums.loss
         self._screen.step(now)
+        leaves = notice.at(now) and now < built.steps
         if now in self._parts.stops:
           self._stop(now, sums)
+        elif leaves:
+          self._save(now)
+        if leaves:
+          raise hosts.Preempted(f'SIGTERM at step {now}, which is saved')
     finally:
+      notice.close()
       self._screen.close()
       batches.close()
       self._writer.close()
-      self._checkpoints.wait_until_finished()
+      # With a process lost, that would never be.
+      if not hosts.lost():
+        self._checkpoints.wait_until_finished()
     self._checkpoints.close()
 
   def _stop(self, now: int, trained: metrics.Sums) -> None:
@@ -117,11 +125,14 @@ class _Sweep:
     if now in parts.rungs:
       self._runs = stacked.pick(self._runs, halving.best(
           jax.device_get(self._runs.best_accuracy), parts.rungs[now]))
+    self._save(now)
+    self._screen.go_on()
+
+  def _save(self, now: int) -> None:
     checkpoint.save(
         self._checkpoints, self._runs, self._position(step=now),
         time.monotonic() - self._began,
         float(np.max(jax.device_get(self._runs.best_accuracy))))
-    self._screen.go_on()
 
   def _write(self, now: int, trained: metrics.Sums, accuracy) -> None:
     epoch = now / self._parts.built.steps_per_epoch

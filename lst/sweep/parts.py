@@ -7,7 +7,16 @@ import jax
 import jax.numpy as jnp
 import psutil
 
-from lst import build, inputs, losses, optimizer, report, sharding, step
+from lst import (
+    build,
+    hosts,
+    inputs,
+    losses,
+    optimizer,
+    report,
+    sharding,
+    step,
+)
 from lst.stops import evaluation_steps
 from lst.sweep import cuts, halving, points, stacked
 
@@ -138,7 +147,8 @@ class Programs:
 
   def _fitting(self, runs: stacked.Runs) -> int:
     """The largest chunk whose step fits into memory; 0 = all runs at once."""
-    free, count = _free(), len(runs.index)
+    # All processes have to run the same program.
+    free, count = hosts.least(_free()), len(runs.index)
     while True:
       needs = self._of(runs).memory_analysis()
       if needs is None or needs.temp_size_in_bytes <= SHARE * free:
@@ -146,7 +156,7 @@ class Programs:
       if self.chunk == 1:
         raise ValueError(
             f'a step of a single run takes {needs.temp_size_in_bytes:,} bytes '
-            f'of {free:,} free ones: lower config.train.batch_size')
+            f'of {free:,.0f} free ones: lower config.train.batch_size')
       self.chunk = -(-(self.chunk or count) // 2)
 
   def step(self, runs: stacked.Runs, batch):

@@ -11,6 +11,7 @@ from etils import epath
 from lst import (
     checkpoint,
     data,
+    hosts,
     metrics,
     opening,
     report,
@@ -73,6 +74,8 @@ class _Tasks:
     self._screen = Screen(
         self._steps, self._first, config.train.batch_size)
     self._batches, self._writers, self._windows = {}, [], []
+    # The step that the run is told to leave at.
+    self._notice, self._last = hosts.Notice(), None
 
   def _position(self, step: int) -> data.Position:
     """Where all tasks are in their data, as one position."""
@@ -95,10 +98,13 @@ class _Tasks:
           self._stage(members, now, last)
           now = last
     finally:
+      self._notice.close()
       self._screen.close()
       for open_ in (*self._batches.values(), *self._writers):
         open_.close()
-      self._checkpoints.wait_until_finished()
+      # With a process lost, that would never be.
+      if not hosts.lost():
+        self._checkpoints.wait_until_finished()
     self._checkpoints.close()
 
   def _open(self) -> None:
@@ -128,10 +134,14 @@ class _Tasks:
       self._read(pending)
       pending = now, order, sums
       self._screen.step(now)
+      if self._notice.at(now) and now < self._steps:
+        self._last = now
       due = [k for k in order if now in self._tasks[k].stops]
       if due or self._saves(now):
         pending = self._read(pending)
         self._stop(now, due, order)
+      if now == self._last:
+        raise hosts.Preempted(f'SIGTERM at step {now}, which is saved')
     self._read(pending)
 
   def _saves(self, now: int) -> bool:
@@ -139,7 +149,8 @@ class _Tasks:
     """
     longest = max(self._tasks, key=lambda task: task.built.steps)
     every = self._config.train.checkpoint_steps
-    return now in longest.stops or (bool(every) and now % every == 0)
+    return now in longest.stops or now == self._last or (
+        bool(every) and now % every == 0)
 
   def _read(self, pending) -> None:
     """Gives the sums of a step to the windows of its tasks."""

@@ -1,0 +1,22 @@
+"""What a forked process of a job imports ahead, and does."""
+
+import jax
+import orbax.checkpoint  # noqa: F401
+import tensorboardX  # noqa: F401
+from absl import app
+
+import lst.sweep
+import lst.tasks
+import lst.train  # noqa: F401
+from lst import main as entry
+
+
+def main(flags: list[str], devices: int, compiled: str) -> None:
+  """`python -m lst.main`, with so many devices."""
+  for name, value in {
+      'num_cpu_devices': devices, 'compilation_cache_dir': compiled,
+      'persistent_cache_min_compile_time_secs': 0,
+      # These programs run for a moment: what compiles them faster is faster.
+      'disable_most_optimizations': True}.items():
+    jax.config.update(f'jax_{name}', value)
+  app.run(entry.main, ['lst', *flags], flags_parser=entry._parse)

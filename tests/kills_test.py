@@ -1,0 +1,148 @@
+"""Ten random kills lose nothing: not a step, not an example, not a bit."""
+
+import collections
+import signal
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from lst import hosts
+from tests import kills, runs
+
+# Any number of processes, and always two.
+MANY, TWO = kills.plan(3, 10, (1, 2, 4)), kills.plan(4, 3, (2,))
+
+
+class Done(NamedTuple):
+  """A job that has reached its end.
+
+  Attributes:
+    job: of all attempts.
+    ended: of each kill, what became of its processes, and in what time.
+  """
+
+  job: kills.Job
+  ended: list
+
+
+@pytest.fixture(scope='module')
+def compiled(tmp_path_factory):
+  return tmp_path_factory.mktemp('compiled')
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, weights, compiled):
+  """Two processes that nobody disturbs, without a cache of features."""
+  job = kills.Job(
+      tmp_path_factory.mktemp('whole') / 'job', weights, 'off', compiled)
+  finished(job, 2)
+  return job
+
+
+def finished(job, count: int) -> None:
+  ended = job.start(count).ended(kills.LONG)
+  assert [status for status, _ in ended] == [0] * count, ended
+
+
+def disturbed(folder, weights, mode, compiled, plan, last: int) -> Done:
+  job = kills.Job(folder / 'job', weights, mode, compiled)
+  ended = [job.killed(kill) for kill in plan]
+  finished(job, last)
+  return Done(job, ended)
+
+
+@pytest.fixture(scope='module')
+def many(tmp_path_factory, weights, compiled):
+  """Killed ten times, each time begun anew with one, two or four processes."""
+  return disturbed(
+      tmp_path_factory.mktemp('many'), weights, 'off', compiled, MANY, 2)
+
+
+@pytest.fixture(scope='module')
+def two(tmp_path_factory, weights, compiled):
+  """Killed three times, with two processes each time, on kept features."""
+  return disturbed(
+      tmp_path_factory.mktemp('two'), weights, 'disk', compiled, TWO, 2)
+
+
+def test_the_kills_are_of_all_kinds():
+  assert len(MANY) == 10
+  assert {kill.count for kill in MANY} == {1, 2, 4}
+  assert {kill.victim for kill in MANY} >= {None, 0, 1}
+  assert [kill.step for kill in MANY].count(0) == 2
+  assert any(kill.victim is not None and kill.count == 4 for kill in MANY)
+
+
+@pytest.fixture(params=['many', 'two'])
+def done(request):
+  return request.getfixturevalue(request.param)
+
+
+def test_every_step_is_there_once(done, whole):
+  for prefix, steps in (
+      ('train', range(1, kills.STEPS + 1)),
+      ('val', (kills.STEPS // 2, kills.STEPS))):
+    ours, theirs = (
+        [line for line in runs.lines(job.workdir) if f'{prefix}_loss' in line]
+        for job in (done.job, whole))
+    for lines in (ours, theirs):
+      assert [line['step'] for line in lines] == list(steps)
+    for name in (f'{prefix}_loss', f'{prefix}_accuracy'):
+      np.testing.assert_allclose(
+          [line[name] for line in ours], [line[name] for line in theirs],
+          rtol=1e-3, err_msg=name)
+
+
+def epochs(seen: dict[int, list[int]]) -> list[collections.Counter]:
+  """How often each example was seen in each epoch."""
+  assert sorted(seen) == list(range(1, kills.STEPS + 1))
+  stream = [row for step in sorted(seen) for row in seen[step]]
+  assert len(stream) == kills.EPOCHS * kills.EXAMPLES
+  return [collections.Counter(stream[k:k + kills.EXAMPLES])
+          for k in range(0, len(stream), kills.EXAMPLES)]
+
+
+def test_every_example_is_seen_once_in_every_epoch(done, whole):
+  seen = done.job.seen()
+  for counts in epochs(seen):
+    assert counts == dict.fromkeys(range(kills.EXAMPLES), 1)
+  assert seen == whole.seen()
+
+
+def trained(job) -> dict[str, np.ndarray]:
+  return safetensors.numpy.load_file(job.workdir / 'side.safetensors')
+
+
+def test_in_as_many_processes_the_parameters_end_in_the_same_bits(two, whole):
+  ours, theirs = trained(two.job), trained(whole)
+  assert ours.keys() == theirs.keys() and ours
+  for name, x in ours.items():
+    np.testing.assert_array_equal(
+        x.view(np.uint32), theirs[name].view(np.uint32), name)
+
+
+def test_in_any_number_of_processes_they_end_the_same_to_rounding(many, whole):
+  ours, theirs = trained(many.job), trained(whole)
+  assert ours.keys() == theirs.keys() and ours
+  for name, x in ours.items():
+    assert np.any(x), name
+    np.testing.assert_allclose(
+        x, theirs[name], rtol=1e-2, atol=1e-3, err_msg=name)
+
+
+def test_the_others_stop_in_time_and_say_who_is_gone(many, two):
+  alone = 0
+  for plan, done in ((MANY, many), (TWO, two)):
+    for kill, (ended, seconds) in zip(plan, done.ended, strict=True):
+      for k, (status, said) in enumerate(ended):
+        if kill.victim in (None, k):
+          assert status == -signal.SIGKILL
+          continue
+        alone += 1
+        assert status == hosts.RESTART, said
+        assert f'HostsError: process {kill.victim} of {kill.count} is' in said
+        assert 'the same command goes on from the last checkpoint' in said
+      assert seconds < kills.LOST + 5
+  assert alone > 3
