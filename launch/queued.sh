@@ -4,9 +4,9 @@
 #   PROJECT=my-project ZONE=us-west4-a TYPE=v5litepod-8 BUCKET=my-bucket \
 #     SOURCE=https://... launch/queued.sh NAME --config=configs/digits.py
 #
-# Asks for the machines, waits, installs, runs launch/run.sh on all of them with
-# the workdir gs://BUCKET/runs/NAME, and starts over when they are taken away
-# (status 75, or machines that are gone). Ends with the run's own status, and
+# Asks for the machines, waits, installs, runs launch/run.sh (or $ENTRY) on all of
+# them with the workdir gs://BUCKET/runs/NAME, and starts over when they are taken
+# away (status 75, or machines that are gone). Ends with the run's own status, and
 # deletes the machines. The bucket holds what is needed to go on.
 set -euo pipefail
 
@@ -18,6 +18,7 @@ type=${TYPE:-v5litepod-8}
 version=${VERSION:-v2-alpha-tpuv5-lite}
 poll=${POLL:-30}
 attempts=${ATTEMPTS:-50}
+entry=${ENTRY:-launch/run.sh}
 restart=75
 
 if [[ $# -lt 2 || $1 == -* ]]; then
@@ -66,7 +67,7 @@ for ((attempt = 1; attempt <= attempts; attempt++)); do
   remove
   if wait_for_machines; then
     status=0
-    on_all "$install" && on_all "cd lst && PYTHON=python3 launch/run.sh$flags" ||
+    on_all "$install" && on_all "cd lst && PYTHON=python3 $entry$flags" ||
       status=$?
     # 255 is that of an ssh whose machine is gone.
     if [[ $status == 0 ]]; then

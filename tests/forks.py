@@ -69,8 +69,8 @@ def _main(flags, env, devices, log, compiled) -> None:
   file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
   for stream in (1, 2):
     os.dup2(file, stream)
-  sys.stdout, sys.stderr = (
-      open(stream, 'w', buffering=1, closefd=False) for stream in (1, 2))
+  sys.stdout, sys.stderr = (os.fdopen(
+      stream, 'w', buffering=1, closefd=False) for stream in (1, 2))
   # The fork server has its own ideas.
   signal.signal(signal.SIGINT, signal.default_int_handler)
   os.environ.update(env)

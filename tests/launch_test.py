@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 
 import kubeflow_trainer_api.models as jobsets
 import kubernetes_validate
@@ -26,16 +27,42 @@ def loaded(name: str):
   return yaml.safe_load((LAUNCH / name).read_text())
 
 
+def linted(linter: str, path) -> subprocess.CompletedProcess:
+  # Beside this Python, also where its environment is not activated.
+  folders = pathlib.Path(sys.executable).parent, os.environ['PATH']
+  found = shutil.which(linter, path=os.pathsep.join(map(str, folders)))
+  return subprocess.run(
+      [found, path], capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda p: p.name)
 def test_scripts_are_clean_to_shellcheck(script):
   assert script.stat().st_mode & stat.S_IXUSR
-  # Beside this Python, also where its environment is not activated.
-  folders = pathlib.Path(sys.executable).parent, os.environ['PATH']
-  shellcheck = shutil.which(
-      'shellcheck', path=os.pathsep.join(map(str, folders)))
-  told = subprocess.run(
-      [shellcheck, script], capture_output=True, text=True, check=False)
+  told = linted('shellcheck', script)
   assert told.returncode == 0, told.stdout
+
+
+def test_the_container_is_clean_to_hadolint_and_copies_what_is_there(tmp_path):
+  path = LAUNCH / 'Dockerfile'
+  told = linted('hadolint', path)
+  assert told.returncode == 0, told.stdout
+  text = path.read_text()
+  copied = [name for line in re.findall(r'^COPY (.*) \S+$', text, re.M)
+            for name in line.split()]
+  [entry] = re.findall(r'^ENTRYPOINT \["(.*)"\]$', text, re.M)
+  for name in (*copied, entry):
+    assert (runs.ROOT / name).exists(), name
+  assert {'lst', 'setup.py', 'configs', pathlib.Path(entry).parts[0]} <= {
+      *copied}
+  bad = tmp_path / 'Dockerfile'
+  bad.write_text(text.replace('USER 1000', 'USER root'))
+  assert linted('hadolint', bad).returncode
+
+
+def test_everything_in_launch_is_linted():
+  assert {p.name for p in LAUNCH.iterdir()} == {
+      'README.md', 'Dockerfile', 'jobset.yaml', 'workers.yaml', 'sky.yaml',
+      *(script.name for script in SCRIPTS)}
 
 
 def test_the_jobset_is_one_by_its_schema_and_its_job_by_that_of_kubernetes():
@@ -86,10 +113,16 @@ def test_flags_in_launch_exist():
       assert (runs.ROOT / file).exists(), f'{path}: {file}'
 
 
-def test_sky_recovers_by_our_status():
+def test_sky_recovers_by_our_status(tmp_path):
   task = loaded('sky.yaml')
   assert task['resources']['job_recovery']['recover_on_exit_codes'] == [
       hosts.RESTART]
+  # Its shell is one that a linter knows.
+  for part in ('setup', 'run'):
+    script = tmp_path / f'{part}.sh'
+    script.write_text(f'#!/usr/bin/env bash\n{task[part]}')
+    told = linted('shellcheck', script)
+    assert told.returncode == 0, told.stdout
   for name in re.findall(r'\$(\w+)', task['run']):
     assert name in task['envs'], name
 
@@ -163,3 +196,86 @@ def test_it_gives_up_with_the_status_to_start_again(tmp_path):
 def test_queued_says_how_to_call_it(arguments, tmp_path):
   status, calls, out = queued(tmp_path, '', '', *arguments)
   assert status == 2 and 'usage:' in out and not calls
+
+
+# A bucket that is a folder, and a suite that does one more task a call.
+BUCKET = """#!/usr/bin/env bash
+here() { echo "${1/#gs:\\/\\//$PLAY/}"; }
+case "$*" in
+  "storage ls"*) [ -d "$(here "$3")" ] ;;
+  "storage rsync"*)
+    mkdir -p "$(here "$5")"
+    cp -r "$(here "$4")/." "$(here "$5")" ;;
+esac
+"""
+TASK = """#!/usr/bin/env bash
+echo "$@" >>"$PLAY/calls"
+for flag in "$@"; do
+  case $flag in
+    --workdir=*) runs=${flag#--workdir=} ;;
+    --path=*) cat "${flag#--path=}/images" >/dev/null || exit 1 ;;
+  esac
+done
+echo done >"$runs/task$(find "$runs" -name 'task*' | wc -l)"
+[ -e "$PLAY/slow" ] && sleep 60
+exit "$(cat "$PLAY/status")"
+"""
+
+
+def suite(folder: pathlib.Path, *arguments) -> subprocess.Popen:
+  """launch/suite.sh on a new machine, with such a bucket and suite."""
+  for name, text in (('gcloud', BUCKET), ('python', TASK)):
+    path = folder / 'bin' / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+  machine = folder / f'machine{len(list(folder.glob("machine*")))}'
+  machine.mkdir()
+  return subprocess.Popen(
+      [LAUNCH / 'suite.sh', *arguments], text=True, stderr=subprocess.PIPE,
+      env={**os.environ, 'PATH': f'{folder / "bin"}:{os.environ["PATH"]}',
+           'PLAY': str(folder), 'PYTHON': 'python', 'POLL': '0.1',
+           'EVERY': '0', 'HOME': str(machine)})
+
+
+SUITE = ('--workdir=gs://b/runs/vtab', '--config=configs/suite.py',
+         '--suite=vtab', '--path=gs://b/vtab', '--processes=auto')
+
+
+def test_a_suite_goes_on_on_another_machine_with_what_the_bucket_has(tmp_path):
+  (tmp_path / 'b' / 'vtab').mkdir(parents=True)
+  (tmp_path / 'b' / 'vtab' / 'images').write_text('')
+  (tmp_path / 'status').write_text('0')
+  runs_there = tmp_path / 'b' / 'runs' / 'vtab'
+  # Taken away in the middle of the first task.
+  (tmp_path / 'slow').write_text('')
+  first = suite(tmp_path, *SUITE)
+  for _ in range(200):
+    if (runs_there / 'task0').exists():
+      break
+    time.sleep(0.05)
+  first.terminate()
+  assert first.wait(30) == hosts.RESTART
+  (tmp_path / 'slow').unlink()
+  second = suite(tmp_path, *SUITE)
+  assert second.wait(30) == 0, second.communicate()
+  assert {p.name for p in runs_there.iterdir()} == {'task0', 'task1'}
+  call = (tmp_path / 'calls').read_text().splitlines()[-1]
+  assert call.startswith('-m lst.vtab run --config=configs/suite.py')
+  assert '--processes' not in call and 'gs://' not in call
+
+
+def test_a_suite_ends_with_its_own_status_and_says_how_to_call_it(tmp_path):
+  (tmp_path / 'status').write_text('1')
+  assert suite(tmp_path, SUITE[0], SUITE[1]).wait(30) == 1
+  assert (tmp_path / 'b' / 'runs' / 'vtab' / 'task0').exists()
+  bad = suite(tmp_path, '--config=configs/suite.py')
+  assert bad.wait(30) == 2 and 'usage:' in bad.communicate()[1]
+
+
+def test_queued_machines_may_run_a_suite(tmp_path, monkeypatch):
+  monkeypatch.setenv('ENTRY', 'launch/suite.sh')
+  status, calls, out = queued(
+      tmp_path, 'NONE ACTIVE ACTIVE', '0', 'vtab', *SUITE[1:4])
+  assert status == 0, out
+  assert 'launch/suite.sh --config=configs/suite.py --suite=vtab' in calls

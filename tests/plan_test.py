@@ -9,7 +9,7 @@ import pytest
 
 from lst import config as config_lib
 from lst import report
-from lst.plan import chips, flops, programs, table
+from lst.plan import chips, cost, flops, programs, table
 from tests import tiny
 
 CHIP = chips.CHIPS['v5e']
@@ -66,6 +66,47 @@ def test_a_rival_that_is_not_there_is_left_out():
   assert table.changed(config, {'side.nothing': 1}) is None
   other = table.changed(config, {'side.name': 'linear'})
   assert (other.side.name, config.side.name) == ('linear', 'losa')
+
+
+def made(flops, forward, taps=0, weights=0):
+  sizes = programs.Sizes(
+      weights=weights, trained=0, optimizer=0, batch=0, taps=taps, work=0,
+      streamed=0)
+  return programs.Plan(sizes, '', flops, forward, 0.0)
+
+
+def test_chip_hours_and_cost_of_a_run():
+  config = config_lib.default()
+  config.train.batch_size, config.train.epochs = 10, 36.0
+  # Of a step 1.1 s on each of four chips, of which the pass takes 1 s.
+  peak = cost.REACHED * CHIP.flops
+  plan = made(1.1 * peak, peak, taps=2 * 0.05 * CHIP.link)
+  bill = cost.Bill(examples=1000, price=2.5)
+  out = cost.of(plan, config, CHIP, 4, bill)
+  assert out['steps'] == 3600
+  assert out['chip_hours'] == pytest.approx(4 * 1.1)
+  # A hundred batches of features, then 3,600 steps of 0.1 s.
+  assert out['kept_chip_hours'] == pytest.approx(
+      4 * (100 + 360) / 3600, rel=5e-3)
+  assert (out['cost'], out['kept_cost']) == (11.0, 1.28)
+  # Reading features from the host takes longer than the side step.
+  slow = made(1.1 * peak, peak, taps=2 * 0.2 * CHIP.link)
+  assert cost.of(slow, config, CHIP, 4, bill)['kept_chip_hours'] == (
+      pytest.approx(4 * (100 + 720) / 3600, rel=5e-3))
+  config.method = 'lora'
+  out = cost.of(plan, config, CHIP, 4, cost.Bill(1000, 0.0))
+  assert out['kept_chip_hours'] == out['cost'] == out['kept_cost'] == ''
+
+
+def test_the_table_tells_costs_where_the_examples_are_given():
+  config = config_lib.default()
+  row = dict.fromkeys(table.FIELDS, '') | {'method': 'losa'}
+  assert 'chip_hours' not in table.show([row], CHIP, 'v5e:1x1', config)
+  row |= cost.of(
+      made(1e15, 9e14), config, CHIP, 1, cost.Bill(1000, 1.0))
+  shown = table.show([row], CHIP, 'v5e:1x1', config)
+  assert 'kept_chip_hours' in shown and 'kept_cost' in shown
+  assert 'Validation, compiling and the wait' in shown
 
 
 def test_an_unknown_topology_is_refused():

@@ -100,10 +100,10 @@ def rows_of(options, devices) -> Iterator[dict]:
       memory, costs = program.memory_analysis(), program.cost_analysis()
       costs = costs[0] if isinstance(costs, list) else costs
       yield dict(zip(FIELDS, (
-          platform, name, data * fsdp, data, fsdp, f'{costs["flops"] / 1e9:.1f}',
-          f'{weights / MIB:.1f}',
-          f'{(memory.argument_size_in_bytes - weights) / MIB:.1f}',
-          f'{(memory.temp_size_in_bytes + memory.output_size_in_bytes) / MIB:.1f}',
+          platform, name, data * fsdp, data, fsdp,
+          round(costs['flops'] / 1e9, 2), *(round(x / MIB, 1) for x in (
+              weights, memory.argument_size_in_bytes - weights,
+              memory.temp_size_in_bytes + memory.output_size_in_bytes)),
           versions), strict=True))
 
 

@@ -15,6 +15,12 @@ _TOPOLOGY = flags.DEFINE_string(
 _CLASSES = flags.DEFINE_integer('classes', 1000, 'Classes of the data.')
 _RIVALS = flags.DEFINE_bool(
     'rivals', True, 'Whether to plan the other methods as well.')
+_EXAMPLES = flags.DEFINE_integer(
+    'examples', 0, 'Training examples, for the chip-hours of the run.',
+    lower_bound=0)
+_PRICE = flags.DEFINE_float(
+    'price', 0.0, 'Of one chip for an hour, in any currency, for its cost.',
+    lower_bound=0.0)
 _CSV = flags.DEFINE_string('csv', None, 'A file to write the table to.')
 
 STOPPED, USAGE = 1, 2
@@ -27,13 +33,14 @@ def main(argv: list[str]) -> int:
           file=sys.stderr)
     return USAGE
   from lst import config as config_lib
-  from lst.plan import chips, table
+  from lst.plan import chips, cost, table
   config = _CONFIG.value
   try:
     config_lib.check(config)
     chip, found = chips.devices(_TOPOLOGY.value)
     rows = table.rows(
-        copy.deepcopy(config), _CLASSES.value, chip, found, _RIVALS.value)
+        copy.deepcopy(config), _CLASSES.value, chip, found, _RIVALS.value,
+        cost.Bill(_EXAMPLES.value, _PRICE.value) if _EXAMPLES.value else None)
     said = [table.show(rows, chip, _TOPOLOGY.value, config)]
   except (OSError, RuntimeError, ValueError) as error:
     print(f'{type(error).__name__}: {error}', file=sys.stderr)

@@ -6,16 +6,15 @@ from typing import Any
 import jax
 
 from lst import method as methods
+from lst.plan import cost
 from lst.plan.chips import Chip
-from lst.plan.programs import Plan, Sizes, plan
+from lst.plan.programs import Sizes, plan
 
-# Of the peak of a chip that large products reach; ours to assume.
-REACHED = 0.5
 MIB = 2**20
 FIELDS = (
     'method', 'fits', 'total_mib', *(f'{k}_mib' for k in Sizes._fields),
     'step_tflops', 'step_over_forward', 'step_ms', 'largest_microbatch',
-    'compile_s', 'note')
+    'compile_s', *cost.FIELDS, 'note')
 
 # What each rival changes of a config; those whose method is not there, and
 # that of the config itself, are left out.
@@ -28,14 +27,16 @@ RIVALS: dict[str, dict[str, Any]] = {
 }
 
 
-def rows(config, classes: int, chip: Chip, found: list, rivals: bool):
+def rows(
+    config, classes: int, chip: Chip, found: list, rivals: bool,
+    bill: cost.Bill | None = None):
   """A row (`FIELDS`) for the config, then one for each rival."""
   name = config.side.name if config.method == 'side' else config.method
-  out = [row(name, config, classes, chip, found)]
+  out = [row(name, config, classes, chip, found, bill)]
   for rival, changes in RIVALS.items() if rivals else ():
     other = changed(config, changes)
     if rival != name and other is not None:
-      out.append(row(rival, other, classes, chip, found))
+      out.append(row(rival, other, classes, chip, found, bill))
   return out
 
 
@@ -54,7 +55,9 @@ def changed(config, changes: dict[str, Any]):
   return other
 
 
-def row(name: str, config, classes: int, chip: Chip, found: list) -> dict:
+def row(
+    name: str, config, classes: int, chip: Chip, found: list,
+    bill: cost.Bill | None = None) -> dict:
   """One row."""
   made = plan(config, classes, found)
   out = dict.fromkeys(FIELDS, '')
@@ -62,7 +65,7 @@ def row(name: str, config, classes: int, chip: Chip, found: list) -> dict:
       'method': name, 'fits': False, 'note': made.refused,
       'step_tflops': round(made.flops / 1e12, 3),
       'step_over_forward': round(made.flops / made.forward_flops, 3),
-      'step_ms': round(1e3 * seconds(made, chip), 1),
+      'step_ms': round(1e3 * cost.seconds(made, chip), 1),
       'compile_s': round(made.seconds)}
   if made.sizes:
     sizes = made.sizes
@@ -71,18 +74,9 @@ def row(name: str, config, classes: int, chip: Chip, found: list) -> dict:
         'total_mib': round(sizes.total / MIB, 1),
         'fits': sizes.total <= chip.memory,
         'largest_microbatch': largest(sizes, config, chip, len(found))}
+    if bill:
+      out |= cost.of(made, config, chip, len(found), bill)
   return out
-
-
-def seconds(made: Plan, chip: Chip) -> float:
-  """An estimate: products at `REACHED` of the peak, or else the slowest of
-  reading the weights from memory and bringing those streamed from the host.
-  """
-  times = [made.flops / (REACHED * chip.flops)]
-  if made.sizes:
-    times += [made.sizes.weights / chip.bandwidth,
-              made.sizes.streamed / chip.link]
-  return max(times)
 
 
 def largest(sizes: Sizes, config, chip: Chip, count: int) -> int:
@@ -102,6 +96,9 @@ def show(found: list[dict], chip: Chip, topology: str, config) -> str:
   names = ('method', 'total_mib', 'weights_mib', 'trained_mib',
            'optimizer_mib', 'taps_mib', 'work_mib', 'streamed_mib',
            'step_tflops', 'step_ms', 'largest_microbatch', 'fits')
+  # Of a run, where its examples are known; the cost, where the price is.
+  names += tuple(
+      k for k in cost.FIELDS if any(r[k] != '' for r in found))
   cells = [names, *([str(r[k]) for k in names] for r in found)]
   widths = [max(len(line[k]) for line in cells) for k in range(len(names))]
   lines = ['  '.join(c.rjust(w) for c, w in zip(line, widths, strict=True))
@@ -111,7 +108,16 @@ def show(found: list[dict], chip: Chip, topology: str, config) -> str:
       f'{topology}, {config.backbone.weights}, batches of '
       f'{config.train.batch_size}, jax {jax.__version__}; per device, of '
       f'{chip.memory / MIB:,.0f} MiB', *lines,
-      f'step_ms assumes {REACHED:.0%} of {chip.flops / 1e12:,.0f} TFLOP/s, '
-      f'weights at {chip.bandwidth / 1e9:,.0f} GB/s and from the host at '
-      f'{chip.link / 1e9:,.0f} GB/s; largest_microbatch is what fits at the '
-      'least. On GPUs attention is planned without its flash kernel'])
+      f'step_ms assumes {cost.REACHED:.0%} of {chip.flops / 1e12:,.0f} '
+      f'TFLOP/s, weights at {chip.bandwidth / 1e9:,.0f} GB/s and from the host '
+      f'at {chip.link / 1e9:,.0f} GB/s; largest_microbatch is what fits at the '
+      'least. On GPUs attention is planned without its flash kernel',
+      *_explained(found)])
+
+
+def _explained(found: list[dict]) -> list[str]:
+  if found[0]['steps'] == '':
+    return []
+  return ['chip_hours are those of the steps of training; kept_..., with '
+          'features that are made once and kept (config.cache). Validation, '
+          'compiling and the wait for machines come on top']
