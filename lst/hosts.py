@@ -195,7 +195,11 @@ def alone() -> bool:
 def leave(status: int) -> None:
   """Ends this process: with the others, or, if it failed, without waiting."""
   if not status:
-    part()
+    try:
+      part()
+    except jax.errors.JaxRuntimeError as error:
+      _stop('a process of this job ended ahead of the others '
+            f'({str(error)[:200]})')
   elif not alone():
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,7 +1,9 @@
 """Ten random kills lose nothing: not a step, not an example, not a bit."""
 
 import collections
+import os
 import signal
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -146,3 +148,24 @@ def test_the_others_stop_in_time_and_say_who_is_gone(many, two):
         assert 'the same command goes on from the last checkpoint' in said
       assert seconds < kills.LOST + 5
   assert alone > 3
+
+
+def test_a_process_that_hangs_is_missed_in_time(
+    tmp_path, weights, compiled, whole):
+  """Nothing fails then, all wait: only its silence tells."""
+  del whole  # For what it compiled.
+  job = kills.Job(tmp_path / 'job', weights, 'off', compiled)
+  started = job.start(2)
+  other, hangs = started.processes
+  while job.step() < 5:
+    assert other.exitcode is None, started.ended(0)
+    time.sleep(kills.PACE)
+  os.kill(hangs.pid, signal.SIGSTOP)
+  began = time.monotonic()
+  other.join(kills.LONG)
+  seconds = time.monotonic() - began
+  started.kill(1)
+  (status, said), _ = started.ended(kills.LONG)
+  assert status == hosts.RESTART, said
+  assert 'HostsError: process 1 of 2 is silent since' in said
+  assert seconds < kills.LOST + 5

@@ -75,7 +75,7 @@ class _Tasks:
         self._steps, self._first, config.train.batch_size)
     self._batches, self._writers, self._windows = {}, [], []
     # The step that the run is told to leave at.
-    self._notice, self._last = hosts.Notice(), None
+    self._last = None
 
   def _position(self, step: int) -> data.Position:
     """Where all tasks are in their data, as one position."""
@@ -90,6 +90,7 @@ class _Tasks:
 
   def train(self) -> None:
     """From the first step to the last."""
+    self._notice = hosts.Notice()
     try:
       self._open()
       now = self._first
