@@ -202,6 +202,7 @@ def keep(seconds: float, leave: Callable[[str], Any]) -> Vigil | None:
   return out
 
 
+# What C calls has to outlive the call that says so.
 _HANDLERS: list[Any] = []
 
 
@@ -213,11 +214,17 @@ def _on_abort(say: Callable[[], None]) -> None:
   """
   libc = ctypes.CDLL(None)
   kind = ctypes.CFUNCTYPE(None, ctypes.c_int)
-  handler = kind(lambda _: say())
-  _HANDLERS.append(handler)
   libc.signal.argtypes, libc.signal.restype = (
       [ctypes.c_int, kind], ctypes.c_void_p)
-  libc.signal(signal.SIGABRT, handler)
+
+  def handle(number: int) -> None:
+    say()
+    if before:
+      # Such as that of `faulthandler`.
+      kind(before)(number)
+
+  _HANDLERS.append(kind(handle))
+  before = libc.signal(signal.SIGABRT, _HANDLERS[-1])
 
 
 def end(words: str, status: int) -> None:

@@ -127,7 +127,7 @@ def get_config():
     while kill.step and self.step() < kill.step:
       assert time.monotonic() < deadline, job.ended(0)
       assert all(p.exitcode is None for p in job.processes), job.ended(0)
-      time.sleep(PACE / 4)
+      time.sleep(PACE)
     time.sleep(kill.late)
     job.kill(*[] if kill.victim is None else [kill.victim])
     began = time.monotonic()
