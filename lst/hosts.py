@@ -22,7 +22,7 @@ from lst.clusters import HostsError, asked
 
 __all__ = [
     'RESTART', 'HostsError', 'Notice', 'Preempted', 'agreed', 'alone', 'asked',
-    'first', 'gone', 'least', 'leave', 'lost', 'part', 'start', 'together']
+    'first', 'least', 'leave', 'lost', 'part', 'start', 'together']
 
 # The status of a run that the same command takes up again: it was told to
 # leave its machine, or lost a process. EX_TEMPFAIL of sysexits.h.
@@ -150,30 +150,37 @@ def together() -> Iterator[None]:
   The way out of Python would wait for the others, which wait for this one.
 
   Raises:
-    HostsError: a collective failed, since another process ended; it says which.
+    HostsError: another process has ended; it says which. What failed for that
+      reason may have any form: a collective, a barrier, a file.
   """
   try:
     yield
-  except jax.errors.JaxRuntimeError as error:
-    if jax.process_count() == 1:
+  except Exception as error:
+    if alone() or _ours(error):
       raise
-    what, found = str(error).partition('\n')[0], gone()
-    if not found and 'RESOURCE_EXHAUSTED' in what:
+    what, found = str(error).partition('\n')[0], _gone()
+    collective = isinstance(error, jax.errors.JaxRuntimeError)
+    if not found and ('RESOURCE_EXHAUSTED' in what or not collective):
       raise
     raise HostsError(
         f'{found or "a process of this job has stopped"}: {_AGAIN} '
         f'({what[:200]})') from error
 
 
-def gone() -> str:
+def _gone() -> str:
   """Who has ended, once something has failed, in words; '' if none has."""
   return _vigil.after_failure() if _vigil else ''
 
 
 def lost() -> bool:
-  """Whether what is being raised says that other processes have ended."""
-  return jax.process_count() > 1 and isinstance(
-      sys.exception(), jax.errors.JaxRuntimeError)
+  """Whether what is being raised may say that other processes have ended."""
+  error = sys.exception()
+  return error is not None and not alone() and not _ours(error)
+
+
+def _ours(error: BaseException) -> bool:
+  """Whether it is told in words of its own, in every process."""
+  return type(error).__module__.startswith('lst.')
 
 
 def part() -> None:

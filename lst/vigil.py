@@ -132,7 +132,7 @@ class Vigil:
       self._leave(self._found)
     if self._index and self._address and not _listens(*self._address):
       self._leave(
-          f'process 0 of {self._count} is gone since {_time(0)}: nothing '
+          f'process 0 of {self._count} is gone since {_time(0.0)}: nothing '
           f'listens at {":".join(map(str, self._address))}')
 
   def _silent(self, since: float) -> str:

@@ -134,16 +134,11 @@ def get_config():
     return job.ended(LONG), time.monotonic() - began
 
   def step(self) -> int:
-    """The last step in the metrics."""
-    path = self.workdir / 'metrics.jsonl'
+    """The last step that this attempt has begun."""
+    path = self.folder / 'seen' / f'{self._attempts:02d}.0'
     lines = path.read_text().splitlines() if path.exists() else []
-    for line in reversed(lines):
-      try:
-        return json.loads(line)['step']
-      except ValueError:
-        # It is being written.
-        continue
-    return 0
+    # The last line may be in writing.
+    return len(lines) and _step(lines[0]) + len(lines) - 1
 
   def seen(self) -> dict[int, list[int]]:
     """Step -> the rows of its batch, of the last attempt that took it."""
@@ -158,3 +153,7 @@ def get_config():
       out = {k: v for k, v in out.items() if k < min(own, default=STEPS + 1)}
       out |= own
     return out
+
+
+def _step(line: str) -> int:
+  return json.loads(line)[0]

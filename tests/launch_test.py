@@ -217,7 +217,7 @@ for flag in "$@"; do
   esac
 done
 echo done >"$runs/task$(find "$runs" -name 'task*' | wc -l)"
-[ -e "$PLAY/slow" ] && sleep 60
+[ -e "$PLAY/slow" ] && sleep 60 >/dev/null 2>&1
 exit "$(cat "$PLAY/status")"
 """
 
@@ -238,6 +238,11 @@ def suite(folder: pathlib.Path, *arguments) -> subprocess.Popen:
            'EVERY': '0', 'HOME': str(machine)})
 
 
+def told(process: subprocess.Popen) -> tuple[int, str]:
+  errors = process.communicate(timeout=30)[1]
+  return process.returncode, errors
+
+
 SUITE = ('--workdir=gs://b/runs/vtab', '--config=configs/suite.py',
          '--suite=vtab', '--path=gs://b/vtab', '--processes=auto')
 
@@ -255,10 +260,10 @@ def test_a_suite_goes_on_on_another_machine_with_what_the_bucket_has(tmp_path):
       break
     time.sleep(0.05)
   first.terminate()
-  assert first.wait(30) == hosts.RESTART
+  assert told(first)[0] == hosts.RESTART
   (tmp_path / 'slow').unlink()
-  second = suite(tmp_path, *SUITE)
-  assert second.wait(30) == 0, second.communicate()
+  status, errors = told(suite(tmp_path, *SUITE))
+  assert status == 0, errors
   assert {p.name for p in runs_there.iterdir()} == {'task0', 'task1'}
   call = (tmp_path / 'calls').read_text().splitlines()[-1]
   assert call.startswith('-m lst.vtab run --config=configs/suite.py')
@@ -267,10 +272,10 @@ def test_a_suite_goes_on_on_another_machine_with_what_the_bucket_has(tmp_path):
 
 def test_a_suite_ends_with_its_own_status_and_says_how_to_call_it(tmp_path):
   (tmp_path / 'status').write_text('1')
-  assert suite(tmp_path, SUITE[0], SUITE[1]).wait(30) == 1
+  assert told(suite(tmp_path, SUITE[0], SUITE[1]))[0] == 1
   assert (tmp_path / 'b' / 'runs' / 'vtab' / 'task0').exists()
-  bad = suite(tmp_path, '--config=configs/suite.py')
-  assert bad.wait(30) == 2 and 'usage:' in bad.communicate()[1]
+  status, errors = told(suite(tmp_path, '--config=configs/suite.py'))
+  assert status == 2 and 'usage:' in errors
 
 
 def test_queued_machines_may_run_a_suite(tmp_path, monkeypatch):
