@@ -94,6 +94,8 @@ def _described(chip: Chip, name: str, grid: str) -> list:
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
   os.environ.setdefault('TPU_ACCELERATOR_TYPE', f'{chip.kind}-4')
+  # There is no chip that others could be using.
+  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   # The smallest host has four chips; fewer of them are taken of it.
   found = topologies.get_topology_desc(f'{name}:2x2', platform='tpu').devices
   rows, columns = map(int, (grid or '1x1').split('x'))
