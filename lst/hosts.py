@@ -96,7 +96,7 @@ def agreed(of_first: Callable[[], Any], *kinds: type[Exception]) -> Any:
   return told['value']
 
 
-def least(value: float) -> float:
+def least(value: int | float) -> int | float:
   """The smallest of what the processes have."""
   if jax.process_count() == 1:
     return value

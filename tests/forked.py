@@ -8,6 +8,7 @@ from absl import app
 import lst.sweep
 import lst.tasks
 import lst.train  # noqa: F401
+from lst import command
 from lst import main as entry
 
 
@@ -19,4 +20,5 @@ def main(flags: list[str], devices: int, compiled: str) -> None:
       # These programs run for a moment: what compiles them faster is faster.
       'disable_most_optimizations': True}.items():
     jax.config.update(f'jax_{name}', value)
-  app.run(entry.main, ['lst', *flags], flags_parser=entry._parse)
+  app.run(entry.main, ['lst', *flags],
+          flags_parser=command.parser(entry._CONFIG))

@@ -14,8 +14,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from lst import command, hosts
 from lst import config as config_lib
-from lst import hosts, main
 from tests import runs
 
 LAUNCH = runs.ROOT / 'launch'
@@ -97,7 +97,7 @@ def test_mistakes_end_a_job_and_preemptions_do_not(job):
   rule = job['podFailurePolicy']['rules'][0]
   assert rule['action'] == 'FailJob'
   codes = rule['onExitCodes']['values']
-  assert codes == [main.STOPPED, main.USAGE] and hosts.RESTART not in codes
+  assert codes == [command.STOPPED, command.USAGE] and hosts.RESTART not in codes
   # The policy holds only for pods that are never restarted in place.
   assert job['template']['spec']['restartPolicy'] == 'Never'
   names = [c['name'] for c in job['template']['spec']['containers']]
