@@ -97,7 +97,8 @@ def test_mistakes_end_a_job_and_preemptions_do_not(job):
   rule = job['podFailurePolicy']['rules'][0]
   assert rule['action'] == 'FailJob'
   codes = rule['onExitCodes']['values']
-  assert codes == [command.STOPPED, command.USAGE] and hosts.RESTART not in codes
+  assert codes == [command.STOPPED, command.USAGE]
+  assert hosts.RESTART not in codes
   # The policy holds only for pods that are never restarted in place.
   assert job['template']['spec']['restartPolicy'] == 'Never'
   names = [c['name'] for c in job['template']['spec']['containers']]
