@@ -120,7 +120,7 @@ def test_after_a_failure_it_names_who_does_not_tell_any_more():
   two.close()
   began = time.monotonic()
   assert zero.after_failure().startswith('process 2 of 3 is silent since')
-  assert time.monotonic() - began < 2.0
+  assert time.monotonic() - began < 5.0
   # The other is told so.
   time.sleep(0.6)
   assert left and 'process 2 of 3' in left[0]
