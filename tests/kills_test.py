@@ -1,4 +1,4 @@
-"""Ten random kills lose nothing: not a step, not an example, not a bit."""
+"""Random kills lose nothing: not a step, not an example, not a bit."""
 
 import collections
 import os
@@ -13,8 +13,10 @@ import safetensors.numpy
 from lst import hosts
 from tests import kills, runs
 
-# Any number of processes, and always two.
-MANY, TWO = kills.plan(3, 10, (1, 2, 4)), kills.plan(4, 3, (2,))
+# Any number of processes, and always two. Each attempt is a start of JAX in
+# every process: `KILLS=10 pytest -n 0 tests/kills_test.py` is the long form.
+KILLS = int(os.environ.get('KILLS', '3'))
+MANY, TWO = kills.plan(3, KILLS, (1, 2, 4)), kills.plan(4, 2, (2,))
 
 
 class Done(NamedTuple):
@@ -57,24 +59,26 @@ def disturbed(folder, weights, mode, compiled, plan, last: int) -> Done:
 
 @pytest.fixture(scope='module')
 def many(tmp_path_factory, weights, compiled):
-  """Killed ten times, each time begun anew with one, two or four processes."""
+  """Killed, and each time begun anew with one, two or four processes."""
   return disturbed(
       tmp_path_factory.mktemp('many'), weights, 'off', compiled, MANY, 2)
 
 
 @pytest.fixture(scope='module')
 def two(tmp_path_factory, weights, compiled):
-  """Killed three times, with two processes each time, on kept features."""
+  """Killed twice, with two processes each time, on kept features."""
   return disturbed(
       tmp_path_factory.mktemp('two'), weights, 'disk', compiled, TWO, 2)
 
 
 def test_the_kills_are_of_all_kinds():
-  assert len(MANY) == 10
-  assert {kill.count for kill in MANY} == {1, 2, 4}
-  assert {kill.victim for kill in MANY} >= {None, 0, 1}
-  assert [kill.step for kill in MANY].count(0) == 2
-  assert any(kill.victim is not None and kill.count == 4 for kill in MANY)
+  plan = kills.plan(3, 10, (1, 2, 4))
+  assert {kill.count for kill in plan} == {1, 2, 4}
+  assert {kill.victim for kill in plan} >= {None, 0, 1}
+  assert [kill.step for kill in plan].count(0) == 2
+  assert any(kill.victim is not None and kill.count == 4 for kill in plan)
+  assert any(k.victim is not None and k.count > 1 for k in (*MANY, *TWO))
+  assert any(k.victim is None or k.count == 1 for k in (*MANY, *TWO))
 
 
 @pytest.fixture(params=['many', 'two'])
@@ -147,7 +151,7 @@ def test_the_others_stop_in_time_and_say_who_is_gone(many, two):
         assert f'HostsError: process {kill.victim} of {kill.count} is' in said
         assert 'the same command goes on from the last checkpoint' in said
       assert seconds < kills.LOST + 10
-  assert alone > 3
+  assert alone > 0
 
 
 def test_a_process_that_hangs_is_missed_in_time(
