@@ -55,6 +55,8 @@ COUNTS = {
     'sequential': 2 * L * ADAPTER + HEAD,
     # A scale for every shift, which stand where BitFit's biases do.
     'ssf': 2 * (L * BIASES + 2 * D) + HEAD,
+    # 384 channels, a kernel of 3 frames, biases.
+    'st_adapter': 2 * L * (2 * D * 384 + (3 + 2) * 384 + D) + HEAD,
     # Beside each of 2L layers: two products, a layer norm, a gain.
     'placed': 2 * L * (2 * D * 8 + 2 * D + 1) + HEAD,
 }

@@ -7,7 +7,7 @@ import pytest
 
 from lst import Features, Norm, SideNetwork
 from lst import config as config_lib
-from lst.side import ClipLinear, ClipLowRank, build
+from lst.side import ClipLadder, ClipLinear, ClipLowRank, Ladder, build
 from lst.side.low_rank import ACTIVATIONS
 from tests.side.low_rank_test import scramble
 
@@ -132,6 +132,33 @@ def test_starts_as_the_probe():
   assert row.shape == (B, 1, D)
   np.testing.assert_allclose(
       y.pooled('patches', 2, features.norm), row[:, 0], atol=1e-5)
+
+
+def test_a_ladder_without_time_is_one_on_every_frame():
+  features = make_features()
+  clip, plain = ClipLadder(T, 2, time_mixing=False), Ladder(2)
+  params = scramble(clip.init(jax.random.key(0), features)['params'])
+  inner = {name: value.get('frame', value) if isinstance(value, dict) else value
+           for name, value in params['ladder'].items()}
+  frames = features._replace(
+      taps=tuple(tap.reshape(B * T, S, D) for tap in features.taps))
+  for pool in ('cls', 'patches'):
+    ours = clip.apply({'params': params}, features).pooled(
+        pool, 2, features.norm)
+    theirs = plain.apply({'params': inner}, frames).pooled(
+        pool, 2, features.norm)
+    np.testing.assert_allclose(
+        ours, theirs.reshape(B, T, D).mean(1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('name, frames, match', [
+    ('last', T, 'reads no videos.*side4video'),
+    ('side4video', 0, 'reads no images.*losa'), ('lsot', T, 'choose one of')])
+def test_what_reads_what_is_told(name, frames, match):
+  config = config_lib.default().side
+  config.name = name
+  with pytest.raises(ValueError, match=match):
+    build(config, 3, True, 1, frames)
 
 
 @pytest.mark.parametrize('fields, frames, match', [
