@@ -14,7 +14,7 @@ from lst.tuning.tuning import Tuning
 def st_adapter(
     backbone: Backbone,
     rank: int = 384,
-    kernel: tuple[int, int, int] = (3, 1, 1),
+    kernel: tuple[int, ...] = (3, 1, 1),
     where: str = 'both',
 ) -> Tuning:
   """ST-Adapter (Pan et al., NeurIPS 2022, arXiv 2206.13559).
@@ -27,6 +27,8 @@ def st_adapter(
   kernel of (3, 1, 1), ahead of both layers of every block on
   Something-Something v2 and ahead of the MLP alone on Kinetics-400. Their
   dropout ahead of the classifier is left out. An image is a clip of one frame.
+  Where a CLS token is classified, what stands ahead of the last MLP changes
+  nothing: no layer brings it there.
 
   Args:
     backbone: that is tuned; its frames go through one by one, those of a clip
