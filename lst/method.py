@@ -148,7 +148,8 @@ def head(config, backbone: Backbone, classes: int) -> side.SideNetwork:
   """The classifier of `config.side`, on the last state as it is."""
   options = config.side.copy_and_resolve_references()
   options.name = 'linear'
-  return side.build(options, classes, backbone.cls, backbone.prefix)
+  return side.build(
+      options, classes, backbone.cls, backbone.prefix, backbone.frames)
 
 
 def through(
@@ -158,6 +159,9 @@ def through(
     remat: bool = False,
 ) -> Method:
   """The method that trains `tuned`, back-propagated through `backbone`.
+
+  Of clips (B, T, H, W, 3) each frame is an image by itself, but for what
+  `tuned` makes of them.
 
   Args:
     backbone: that is tuned.
@@ -170,7 +174,8 @@ def through(
   def features(params, frozen, inputs):
     weights = tuned.weights(params, frozen)
     norm = Norm(weights['norm']['scale'], weights['norm']['bias'], backbone.eps)
-    return Features((states(params, weights, inputs),), norm)
+    last = states(params, weights, inputs.reshape(-1, *inputs.shape[-3:]))
+    return Features((last.reshape(len(inputs), -1, last.shape[-1]),), norm)
 
   def init(key, frozen, inputs):
     params = tuned.init(key, frozen)
@@ -204,6 +209,8 @@ METHODS = {
        for name in tuning.TUNINGS},
     'placed': _placed,
 }
+# Those that read no videos.
+OF_IMAGES = ('placed',)
 
 
 def build(config, backbone: Backbone, classes: int) -> Method:
@@ -216,8 +223,9 @@ def build(config, backbone: Backbone, classes: int) -> Method:
     raise ValueError(
         f'config.method={config.method!r} is no method: choose one of '
         f'{", ".join(METHODS)}')
-  if backbone.frames and config.method != 'side':
+  if backbone.frames and config.method in OF_IMAGES:
     raise ValueError(
         f'config.method={config.method!r} reads no videos, which '
-        "config.data.name is of: use config.method='side'")
+        'config.data.name is of: those that do are '
+        f'{", ".join(name for name in METHODS if name not in OF_IMAGES)}')
   return METHODS[config.method](config, backbone, classes)

@@ -27,6 +27,7 @@ RUN = ('lst/train.py', '_run')
 ALLOWED = {
     'lst/features.py': (),
     'lst/product.py': (),
+    'lst/depthwise.py': (),
     'lst/config.py': ('lst.options',),
     'lst/command.py': ('lst.config', 'lst.usage'),
     'lst/options/': (),
@@ -39,14 +40,14 @@ ALLOWED = {
     'lst/vigil.py': (),
     'lst/hosts.py': ('lst.clusters', 'lst.vigil'),
     'lst/data/': ('lst.staging',),
-    'lst/side/': ('lst.features', 'lst.product'),
+    'lst/side/': ('lst.features', 'lst.product', 'lst.depthwise'),
     'lst/backbones/': ('lst.features', 'lst.product', 'lst.staging'),
     'lst/placement/': ('lst.features', 'lst.product', 'lst.backbones'),
     'lst/cache/__main__.py': (
         'lst.cache', 'lst.features', 'lst.command', 'lst.data',
         'lst.backbones', 'lst.method'),
     'lst/cache/': ('lst.features', 'lst.data'),
-    'lst/tuning/': ('lst.product', 'lst.backbones'),
+    'lst/tuning/': ('lst.product', 'lst.depthwise', 'lst.backbones'),
     'lst/step.py': ('lst.metrics', 'lst.data'),
     'lst/method.py': (
         'lst.side', 'lst.tuning', 'lst.placement', 'lst.features',

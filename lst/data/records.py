@@ -7,14 +7,22 @@ from lst.data.examples import DataError, Example
 from lst.data.fingerprint import stamp_of
 from lst.data.readings import READINGS, Reading
 from lst.data.splits import nearest
+from lst.data.video import encoded
 
 
 class How(NamedTuple):
-  """The feature that is the image, and how a record gives its label."""
+  """The feature that is the image, and how a record gives its label.
+
+  Attributes:
+    image_key: the feature; of videos a sequence of encoded frames, or a file.
+    name, reading: of what gives the label.
+    video: whether it is a video.
+  """
 
   image_key: str
   name: str
   reading: Reading
+  video: bool = False
 
 
 class Records:
@@ -34,7 +42,9 @@ class Records:
     self._features = tfds.features.FeaturesDict(
       {key: features[key] for key in (how.image_key, *how.reading.features)}
     )
-    self._decoders = {how.image_key: tfds.decode.SkipDecoding()}
+    # Videos are encoded as they come: see `encoded.frames`.
+    skip = {how.image_key: tfds.decode.SkipDecoding()}
+    self._decoders = {} if how.video else skip
 
   def __len__(self) -> int:
     return len(self._records)
@@ -62,19 +72,21 @@ class Records:
 
 
 def how_to_read(
-  folder, features, image_key: str, label_key: str, reading: str
+  folder, features, image_key: str, label_key: str, reading: str,
+  video: bool = False,
 ) -> How:
   """What is read of a record, once the features are what they must be."""
   import tensorflow_datasets as tfds
 
-  _check_feature(folder, features, image_key, tfds.features.Image)
+  kinds = encoded.kinds() if video else (tfds.features.Image,)
+  _check_feature(folder, features, image_key, *kinds)
   if not reading:
     _check_feature(folder, features, label_key, tfds.features.ClassLabel)
     plain = Reading(
       (label_key,), tuple(features[label_key].names),
       lambda record: record[label_key],
     )
-    return How(image_key, label_key, plain)
+    return How(image_key, label_key, plain, video)
   if reading not in READINGS:
     raise DataError(
       f'data.reading is {reading!r}, but the readings are: '
@@ -85,17 +97,17 @@ def how_to_read(
   return How(image_key, reading, READINGS[reading])
 
 
-def _check_feature(folder, features, key: str, kind: type) -> None:
-  """Raises DataError unless the dataset has the feature, of that kind."""
+def _check_feature(folder, features, key: str, *kinds: type) -> None:
+  """Raises DataError unless the dataset has the feature, of such a kind."""
   if key not in features:
     raise DataError(
       f'{folder} has no feature {key!r}, but {", ".join(features)}.'
       f'{nearest(key, features)} Set data.image_key and data.label_key, or '
       'data.reading.'
     )
-  if not isinstance(features[key], kind):
+  if not isinstance(features[key], kinds):
+    names = ' or '.join(kind.__name__ for kind in kinds)
     raise DataError(
-      f'{folder}: the feature {key!r} is {features[key]}, not '
-      f'{kind.__name__}. Set data.image_key and data.label_key, or '
-      'data.reading.'
+      f'{folder}: the feature {key!r} is {features[key]}, not {names}. Set '
+      'data.image_key and data.label_key, or data.reading.'
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from lst.data import csv_file, digits, folder, procedural, tfds, vtab
 from lst.data.examples import Data, DataError, Source, Split
 from lst.data.splits import nearest, select, shared
-from lst.data.video import files, motion
+from lst.data.video import files, motion, something
 from lst.data.video.clips import Ledger, Videos
 from lst.data.video.sampling import Sampling
 from lst.staging import local
@@ -21,7 +21,11 @@ SOURCES: dict[str, Callable[..., Source]] = {
   'csv': lambda c: csv_file.source(local(c.path), c.classes),
   'procedural': lambda c: procedural.source(c.task),
   'video_folder': lambda c: files.folder_source(local(c.path), c.classes),
+  'video_tfds': lambda c: tfds.source(
+    c.task, local(c.path), c.image_key, c.label_key, video=True
+  ),
   'video_csv': lambda c: files.csv_source(local(c.path), c.classes),
+  'something': lambda c: something.source(local(c.path)),
   'motion': lambda c: motion.source(c.path),
 }
 

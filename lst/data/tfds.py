@@ -8,6 +8,7 @@ from typing import NamedTuple
 from lst.data import prepare
 from lst.data.examples import DataError, Examples, Source
 from lst.data.records import How, Records, how_to_read
+from lst.data.video import decode, encoded
 
 
 class Task(NamedTuple):
@@ -27,6 +28,7 @@ def source(
   image_key: str = '',
   label_key: str = '',
   reading: str = '',
+  video: bool = False,
 ) -> Source:
   """Opens a dataset in array_record files, preparing it where it can be.
 
@@ -39,6 +41,8 @@ def source(
     label_key: the feature that is the class; 'label' by default.
     reading: a key of `READINGS` in place of `label_key`, where the class
       is none of the features.
+    video: whether 'image_key' is a video: frames, as `tfds.features.Video`
+      writes them, or the bytes of a file, as text.
 
   Raises:
     DataError: within 10 seconds, where it is neither prepared nor can be
@@ -49,16 +53,20 @@ def source(
   root = root_of(path)
   folder = find(parsed, root) or prepare.prepare(parsed, root)
   _check_format(folder)
+  if video:
+    decode.require()
+  # Ahead of opening features, any of which may be videos.
+  encoded.frames()
   import tensorflow_datasets as tfds
 
   builder = tfds.builder_from_directory(folder)
   how = how_to_read(
     folder, builder.info.features, image_key or 'image', label_key or 'label',
-    reading,
+    reading, video,
   )
   return Source(
     f'tfds/{builder.info.full_name}', _splits(builder, folder, how),
-    how.reading.classes,
+    how.reading.classes, video,
   )
 
 

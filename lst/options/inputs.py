@@ -11,13 +11,14 @@ def data() -> ConfigDict:
   """The part of a config that names data, with its defaults, locked."""
   out = ConfigDict(dict(
       # digits, tfds, folder, vtab, csv or procedural; of videos motion,
-      # video_folder or video_csv.
+      # video_folder, video_csv, video_tfds or something.
       name='digits',
-      # tfds: data folder ('' = $TFDS_DATA_DIR); folder, vtab: the folder; csv:
-      # the file; motion: where it is written ('' = ~/.cache/lst/motion).
+      # tfds, video_tfds: data folder ('' = $TFDS_DATA_DIR); folder, vtab,
+      # something: the folder; csv: the file; motion: where it is written ('' =
+      # ~/.cache/lst/motion).
       path='',
-      # tfds: name[/config][:version]; vtab: a folder below path; procedural:
-      # count, location, ..., a key of `lst.data.procedural.TASKS`.
+      # tfds, video_tfds: name[/config][:version]; vtab: a folder below path;
+      # procedural: count, location, ..., a key of `lst.data.procedural.TASKS`.
       task='',
       # File of class names, one a line; '' = the source's own.
       classes='',

@@ -6,7 +6,8 @@ from ml_collections import ConfigDict
 def side() -> ConfigDict:
   """The network beside the backbone, and the head of every method."""
   return ConfigDict(dict(
-      # losa, lst, last, attentive or linear.
+      # losa, lst, last, attentive or linear; of videos losa, lst, attentive,
+      # linear or side4video.
       name='losa',
       # cls, mean, patches (mean without CLS and registers), or auto: cls
       # where the checkpoint has one, else mean.
@@ -23,14 +24,15 @@ def side() -> ConfigDict:
       skip=0,
       first='channel',
       token_mixing=True,
-      # Of videos: whether mixers of time take turns with those of channels and
-      # tokens. These are then those of one frame.
+      # Of videos: whether LoSA's mixers of time take turns with those of
+      # channels and tokens, which are then those of one frame; of LST and the
+      # attentive probe, whether they tell the frames apart.
       time_mixing=True,
       activation='gelu',
       alpha=1.0,
       use_bias=False,
       tap_norm=False,
-      # Of LST, see `lst.Ladder`.
+      # Of LST and Side4Video, see `lst.Ladder`.
       reduction=8,
       add_last=False,
       # Of the attentive probe.
@@ -48,6 +50,8 @@ def tuning() -> ConfigDict:
       adaptformer=dict(rank=8, scale=0.1),
       parallel=dict(rank=8, scale=1.0, where='both'),
       sequential=dict(rank=8, scale=1.0, where='both'),
+      # Kernel: frames, rows and columns that the convolution spans.
+      st_adapter=dict(rank=384, kernel=(3, 1, 1), where='both'),
   ))
 
 

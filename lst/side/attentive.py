@@ -24,14 +24,21 @@ class Attentive(nn.Module):
   of its cost. Queries start at zero and V as the identity: so it starts as the
   mean of the normed tokens, whatever `pool` of the network says (our choice).
 
+  The tokens of all frames of a clip are attended to together. Nothing tells
+  one frame from another then, so each head learns a number for each frame that
+  is added to its scores: all that a vector of the time, added to the keys
+  alone, could do (ours).
+
   Attributes:
     heads: H; divides D.
+    frames: T of clips, whose frames have such numbers; 0 for none.
   """
 
   refines: ClassVar[bool] = True
   pools: ClassVar[bool] = True
 
   heads: int = 12
+  frames: int = 0
 
   def prepare(self, features: Features) -> Features:
     """Features with one tap (B, N, D): the last state, normed."""
@@ -54,12 +61,22 @@ class Attentive(nn.Module):
     size = width // self.heads
     query = self.param('query', nn.initializers.zeros, (self.heads, width))
     value = self.param('value', _identities, (self.heads, width, size))
-    scores = by_row(x, query) * size**-0.5
+    scores = by_row(x, query) * size**-0.5 + self._of_frames(x.shape[1])
     weights = jax.nn.softmax(scores, axis=1).astype(x.dtype)
     # (B, H, N) times (B, N, D), as rows of the one against rows of the other.
     rows = by_pair(weights.swapaxes(1, 2), x.swapaxes(1, 2))
     y = jnp.einsum('bhd,hde->bhe', rows, value)
     return Refined(y.reshape(batch, 1, width))
+
+  def _of_frames(self, tokens: int):
+    """(N, H), or 0: what is added to the scores of each token."""
+    if not self.frames:
+      return 0.0
+    if tokens % self.frames:
+      raise ValueError(f'{tokens} tokens are not those of {self.frames} frames')
+    time = self.param(
+        'time', nn.initializers.zeros, (self.frames, self.heads))
+    return jnp.repeat(time, tokens // self.frames, axis=0)
 
 
 def _identities(key, shape):

@@ -1,5 +1,7 @@
 """The table of side networks, and the one place that reads their config."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
 
 from lst.side.attention import LowRankAttention
@@ -8,7 +10,23 @@ from lst.side.ladder import Ladder
 from lst.side.linear import Linear
 from lst.side.low_rank import LowRank
 from lst.side.network import NORMS, POOLS, SideNetwork
+from lst.side.side4video import Side4Video
 from lst.side.video import ClipLinear, ClipLowRank
+from lst.side.video_ladder import ClipLadder
+
+
+class Clip(NamedTuple):
+  """What the features of a clip hold.
+
+  Attributes:
+    frames: T.
+    cls: whether the first token of a frame is a CLS token.
+    prefix: number of CLS and register tokens of a frame.
+  """
+
+  frames: int
+  cls: bool
+  prefix: int
 
 
 def _low_rank(config) -> LowRank:
@@ -29,13 +47,13 @@ SIDES = {
 }
 
 
-def _clip_low_rank(config, frames: int) -> ClipLowRank:
+def _clip_low_rank(config, clip: Clip) -> ClipLowRank:
   if config.use_bias:
     raise ValueError(
         'config.side.use_bias=True: mixers of clips have no biases, set it to '
         'False')
   return ClipLowRank(
-      frames, rank=config.rank, residual=config.residual, skip=config.skip,
+      clip.frames, rank=config.rank, residual=config.residual, skip=config.skip,
       first=config.first, token_mixing=config.token_mixing,
       time_mixing=config.time_mixing, activation=config.activation,
       alpha=config.alpha, tap_norm=config.tap_norm)
@@ -43,7 +61,14 @@ def _clip_low_rank(config, frames: int) -> ClipLowRank:
 
 CLIP_SIDES = {
     'losa': _clip_low_rank,
-    'linear': lambda config, frames: ClipLinear(frames),
+    'lst': lambda config, clip: ClipLadder(
+        clip.frames, config.reduction, config.skip, config.add_last,
+        config.time_mixing),
+    'attentive': lambda config, clip: Attentive(
+        config.heads, clip.frames if config.time_mixing else 0),
+    'linear': lambda config, clip: ClipLinear(clip.frames),
+    'side4video': lambda config, clip: Side4Video(
+        clip.frames, clip.cls, clip.prefix, config.reduction, config.skip),
 }
 
 
@@ -63,10 +88,11 @@ def build(
     ValueError: `config.name`, `config.pool` or `config.norm` is not known, or
       the CLS token is asked for where there is none.
   """
-  if config.name not in SIDES:
+  names = dict.fromkeys((*SIDES, *CLIP_SIDES))
+  if config.name not in names:
     raise ValueError(
         f'config.side.name={config.name!r} is no side network: choose one of '
-        f'{", ".join(SIDES)}')
+        f'{", ".join(names)}')
   for field, known in (('pool', ('auto', *POOLS)), ('norm', NORMS)):
     if config[field] not in known:
       raise ValueError(
@@ -80,15 +106,16 @@ def build(
         "config.side.pool='cls', but this backbone has no CLS token: use "
         "'mean', 'patches' or 'auto'")
   return SideNetwork(
-      _module(config, frames), classes, pool=pool, prefix=prefix,
-      norm=config.norm)
+      _module(config, Clip(frames, cls, prefix)), classes, pool=pool,
+      prefix=prefix, norm=config.norm)
 
 
-def _module(config, frames: int) -> nn.Module:
-  if not frames:
-    return SIDES[config.name](config)
-  if config.name not in CLIP_SIDES:
+def _module(config, clip: Clip) -> nn.Module:
+  table, what = (
+      (CLIP_SIDES, 'videos') if clip.frames else (SIDES, 'images'))
+  if config.name not in table:
     raise ValueError(
-        f'config.side.name={config.name!r} reads no videos: those that do are '
-        f'{", ".join(CLIP_SIDES)}')
-  return CLIP_SIDES[config.name](config, frames)
+        f'config.side.name={config.name!r} reads no {what}: those that do are '
+        f'{", ".join(table)}')
+  make = table[config.name]
+  return make(config, clip) if clip.frames else make(config)

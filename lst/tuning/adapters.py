@@ -14,7 +14,8 @@ from lst.tuning.tuning import Tuning
 
 # Which layers of a block: 0 is attention, 1 the MLP.
 WHERE = {'attention': (0,), 'mlp': (1,), 'both': (0, 1)}
-_DOWN = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
+# U(-1, 1) / sqrt(inputs).
+UNIFORM = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
 def adaptformer(
@@ -60,13 +61,13 @@ def sequential(
 
   Args: as of `parallel`.
   """
-  layers = _layers(backbone, rank, where, 'sequential')
+  layers = layers_of(backbone, rank, where, 'sequential')
 
   def at(params, weights):
     del weights
 
     def hook(k, x):
-      name = _name(k - 1)
+      name = name_of(k - 1)
       if name not in layers:
         return x
       return _added(x, bottleneck(params[name], x, nn.gelu), scale)
@@ -77,20 +78,20 @@ def sequential(
 
 
 def _beside(backbone, rank, scale, where, method) -> Tuning:
-  layers = _layers(backbone, rank, where, method)
+  layers = layers_of(backbone, rank, where, method)
 
   def at(params, weights):
     before = {}
 
     def hook(k, x):
-      name = _name(k - 1)
+      name = name_of(k - 1)
       if name in layers:
         norm = weights[f'block_{(k - 1) // 2}'][f'norm{2 - k % 2}']
         read = before.pop(k - 1)
         h = layer_norm(read, norm['scale'], norm['bias'], backbone.eps)
         x = _added(
             x, bottleneck(params[name], h.astype(x.dtype), nn.relu), scale)
-      if _name(k) in layers:
+      if name_of(k) in layers:
         before[k] = x
       return x
 
@@ -113,12 +114,25 @@ def _added(x, h, scale):
   return (x + scale * h).astype(x.dtype)
 
 
-def _name(layer: int) -> str:
+def name_of(layer: int) -> str:
   """Of layer k of 2L, between the states k and k + 1."""
   return f'layer_{layer}'
 
 
-def _layers(backbone, rank, where, method) -> frozenset[str]:
+def layers_of(
+    backbone: Backbone, rank: int, where: str, method: str
+) -> frozenset[str]:
+  """The names of the layers that have an adapter.
+
+  Args:
+    backbone: that is tuned.
+    rank: of the adapters.
+    where: a key of `WHERE`.
+    method: whose options these are.
+
+  Raises:
+    ValueError: an option outside its range.
+  """
   if where not in WHERE:
     raise ValueError(
         f'config.tuning.{method}.where={where!r} is none of '
@@ -126,7 +140,7 @@ def _layers(backbone, rank, where, method) -> frozenset[str]:
   if rank < 1:
     raise ValueError(f'config.tuning.{method}.rank={rank} has to be at least 1')
   return frozenset(
-      _name(2 * block + half)
+      name_of(2 * block + half)
       for block in range(backbone.depth) for half in WHERE[where])
 
 
@@ -136,7 +150,7 @@ def _initialiser(layers, rank, width) -> Callable:
     keys = jax.random.split(key, len(layers))
     return {
         name: {
-            'down': _DOWN(own, (width, rank)), 'down_bias': jnp.zeros(rank),
+            'down': UNIFORM(own, (width, rank)), 'down_bias': jnp.zeros(rank),
             'up': jnp.zeros((rank, width)), 'up_bias': jnp.zeros(width)}
         for name, own in zip(sorted(layers), keys, strict=True)}
 

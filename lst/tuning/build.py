@@ -5,6 +5,7 @@ from lst.tuning.adapters import adaptformer, parallel, sequential
 from lst.tuning.lora import lora
 from lst.tuning.prompts import vpt
 from lst.tuning.scales import ssf
+from lst.tuning.st_adapter import st_adapter
 from lst.tuning.tuning import Tuning
 from lst.tuning.weights import bitfit, full
 
@@ -29,6 +30,11 @@ def _sequential(config, backbone: Backbone) -> Tuning:
   return sequential(backbone, config.rank, config.scale, config.where)
 
 
+def _st_adapter(config, backbone: Backbone) -> Tuning:
+  config = config.st_adapter
+  return st_adapter(backbone, config.rank, config.kernel, config.where)
+
+
 TUNINGS = {
     'full': lambda config, backbone: full(),
     'bitfit': lambda config, backbone: bitfit(),
@@ -38,6 +44,7 @@ TUNINGS = {
     'parallel': _parallel,
     'sequential': _sequential,
     'ssf': lambda config, backbone: ssf(),
+    'st_adapter': _st_adapter,
 }
 
 

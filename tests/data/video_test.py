@@ -1,13 +1,18 @@
 """Videos: sampling, decoding, broken files, the rendered source, a run."""
 
 import itertools
+import json
 import logging
+import pathlib
+import shutil
+import wave
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lst import build, data, inputs, method, train
+from lst import build, data, inputs, losses, method, step, train
 from lst import config as config_lib
 from lst.data.video import decode, motion, sampling, scenes
 from tests import tiny
@@ -88,6 +93,28 @@ def test_too_many_broken_stop_the_run(folder):
     read(built.train)
 
 
+def wav(path):
+  with wave.open(str(path), 'wb') as file:
+    file.setparams((1, 1, 8000, 0, 'NONE', ''))
+    file.writeframes(bytes(8000))
+
+
+@pytest.mark.parametrize('write, why', [
+    (lambda path: None, 'No such file'), (pathlib.Path.touch, 'cannot be deco'),
+    (lambda path: path.write_text('text'), 'cannot be decoded'),
+    (wav, 'holds no video')])
+def test_why_a_file_is_no_video_is_said(tmp_path, write, why):
+  write(tmp_path / 'a.mp4')
+  with pytest.raises((OSError, ValueError), match=why):
+    decode.read(str(tmp_path / 'a.mp4'), lambda n: [0])
+
+
+@pytest.mark.parametrize('video', [[], np.zeros((0, 4, 4, 3), np.uint8)])
+def test_a_video_without_a_frame_is_no_video(video):
+  with pytest.raises(ValueError, match='empty: it holds no frame'):
+    decode.read(video, lambda n: [0])
+
+
 def test_a_csv_of_videos(folder, tmp_path):
   path = tmp_path / 'list.csv'
   rows = [f'{folder}/test/{name}/{k}.mp4,{name},{split}'
@@ -109,6 +136,82 @@ def test_test_views_go_through_moments_and_windows():
   assert starts == [0] * 3 + [8] * 3
   lefts = [sampling.window(v, (8, 16), (8, 8))[1].start for v in views]
   assert lefts == [0, 4, 8] * 2
+
+
+@pytest.mark.parametrize('augment, mirrored', [('crop', False), ('flip', True)])
+@pytest.mark.parametrize('mode', sampling.MODES)
+def test_drawn_views_are_moments_and_windows_of_their_own(
+    mode, augment, mirrored):
+  how = sampling.Sampling(3, mode, 2)
+  views = [sampling.view(how, augment, k, 5) for k in range(20)]
+  assert views == [sampling.view(how, augment, k, 5) for k in range(20)]
+  assert views[1] != sampling.view(how, augment, 1, 6)
+  frames = [sampling.indices(v, how, 30) for v in views]
+  corners = [tuple(s.start for s in sampling.window(v, (12, 16), (8, 8)))
+             for v in views]
+  assert frames[0] == ([5, 15, 25] if mode == 'uniform' else [13, 15, 17])
+  assert corners[0] == (2, 4)
+  assert len(set(map(tuple, frames))) > 10 and len(set(corners)) > 10
+  for found in frames:
+    parts = [k // 10 for k in found]
+    assert parts == [0, 1, 2] if mode == 'uniform' else (
+        np.diff(found).tolist() == [2, 2])
+    assert found[0] >= 0 and found[-1] < 30
+  assert {v.mirrored for v in views} == {False, mirrored}
+
+
+def test_the_logits_of_views_are_averaged():
+  logits = jnp.float32([[4, 0], [0, 2], [0, 9], [3, 0], [7, 7], [7, 7]])
+  # Of two views each: the mean; the one that can be read; none.
+  batch = data.Batch(
+      logits, jnp.int32([1, 1, 1, 1, 0, 0]), jnp.float32([1, 1, 1, 0, 0, 0]))
+  sums = step.eval_step(
+      None, None, batch, predict=lambda p, f, x: x, views=2,
+      loss=losses.cross_entropy)
+  means = jnp.float32([[2, 1], [0, 9]])
+  expected = losses.cross_entropy(means, jnp.int32([1, 1])).sum()
+  assert float(sums.count) == 2 and float(sums.correct) == 1
+  assert float(sums.loss) == pytest.approx(float(expected))
+
+
+def something(root, **changed):
+  """A folder as Something-Something v2 is handed out in."""
+  files = {
+      'labels': {'Holding something': '1', 'Closing something': '0'},
+      'train': [{'id': '7', 'template': 'Holding [something]'},
+                {'id': '2', 'template': 'Closing [something]'}],
+      'validation': [{'id': '3', 'template': 'closing [something]'}]}
+  for name, content in (files | changed).items():
+    (root / 'labels').mkdir(exist_ok=True)
+    (root / 'labels' / f'{name}.json').write_text(json.dumps(content))
+  (root / '20bn-something-something-v2').mkdir(exist_ok=True)
+  return root
+
+
+def test_something_something_as_it_is_handed_out(folder, tmp_path):
+  root = something(tmp_path)
+  config = config_of(root, 'something')
+  config.data.test = 'validation'
+  for name in ('7', '2', '3'):
+    shutil.copy(folder / 'test' / 'up' / '0.mp4',
+                root / '20bn-something-something-v2' / f'{name}.webm')
+  built = data.build(config.data)
+  assert built.classes == ('Closing something', 'Holding something')
+  for split, expected in ((built.train, [1, 0]), (built.test, [0])):
+    _, label, mask = read(split)
+    assert label[mask > 0].tolist() == expected
+
+
+@pytest.mark.parametrize('changed, match', [
+    (dict(labels={'Holding something': '2'}), 'number its classes from 0'),
+    (dict(train=[{'id': '7', 'template': 'Eating [something]'}]),
+     "no class 'Eating something'"),
+    (dict(train=[{'template': 'Holding [something]'}]), "has no 'id'"),
+    (dict(validation={}), 'holds no list')])
+def test_what_is_wrong_with_something_is_told(tmp_path, changed, match):
+  config = config_of(something(tmp_path, **changed), 'something')
+  with pytest.raises(data.DataError, match=match):
+    data.build(config.data)
 
 
 @pytest.mark.parametrize('field, value', [

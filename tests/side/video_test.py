@@ -7,9 +7,12 @@ import pytest
 
 from lst import Features, Norm, SideNetwork
 from lst import config as config_lib
-from lst.side import ClipLinear, ClipLowRank, build
+from lst.side import ClipLadder, ClipLinear, ClipLowRank, Ladder, build
 from lst.side.low_rank import ACTIVATIONS
+from tests.contracts_test import quick_compiler
 from tests.side.low_rank_test import scramble
+
+__all__ = ['quick_compiler']
 
 B, T, S, D, L = 2, 4, 5, 6, 7
 AXIS = {'channel': 3, 'space': 2, 'time': 1}
@@ -23,6 +26,12 @@ def make_features(dtype=jnp.float32):
       1 + 0.3 * jax.random.normal(keys[-1], (D,)),
       0.3 * jax.random.normal(keys[-2], (D,)), 1e-6)
   return Features(taps, norm)
+
+
+def random(module, features):
+  """Parameters, none of them at zero; nothing is compiled for their shapes."""
+  shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), features))
+  return scramble(shapes['params'])
 
 
 def full_width(params, taps, module, kinds):
@@ -73,7 +82,7 @@ def test_equals_the_full_width_form(fields, kinds, pool):
   features = make_features()
   module = ClipLowRank(T, rank=3, **fields)
   prepared = module.prepare(features)
-  params = scramble(module.init(jax.random.key(0), prepared)['params'])
+  params = random(module, prepared)
   norm = None if pool == 'patches' else features.norm
   target = jax.random.normal(jax.random.key(5), (B, D))
 
@@ -98,8 +107,7 @@ def test_equals_the_full_width_form(fields, kinds, pool):
 def logits(features, time_mixing):
   network = SideNetwork(
       ClipLowRank(T, rank=3, time_mixing=time_mixing), 4, pool='mean')
-  params = scramble(network.init(jax.random.key(0), features))
-  return jax.jit(network.apply)(params, features)
+  return jax.jit(network.apply)({'params': random(network, features)}, features)
 
 
 def backwards(features):
@@ -125,13 +133,43 @@ def test_bf16_features_stay_close_to_f32():
 def test_starts_as_the_probe():
   features = make_features()
   losa = ClipLowRank(T, rank=2)
+  features = features._replace(taps=features.taps[:3])
   prepared = losa.prepare(features)
-  y = losa.apply(losa.init(jax.random.key(0), prepared), prepared)
+  y = jax.jit(lambda: losa.apply(
+      losa.init(jax.random.key(0), prepared), prepared).pooled(
+          'patches', 2, features.norm))()
   probe = SideNetwork(ClipLinear(T), 3, pool='patches', prefix=2)
   row = probe.prepare(features).taps[0]
   assert row.shape == (B, 1, D)
-  np.testing.assert_allclose(
-      y.pooled('patches', 2, features.norm), row[:, 0], atol=1e-5)
+  np.testing.assert_allclose(y, row[:, 0], atol=1e-5)
+
+
+def test_a_ladder_without_time_is_one_on_every_frame():
+  features = make_features()
+  clip, plain = ClipLadder(T, 2, time_mixing=False), Ladder(2)
+  features = features._replace(taps=features.taps[:2])
+  params = random(clip, features)
+  inner = {name: value.get('frame', value) if isinstance(value, dict) else value
+           for name, value in params['ladder'].items()}
+  frames = features._replace(
+      taps=tuple(tap.reshape(B * T, S, D) for tap in features.taps))
+  for pool in ('cls', 'patches'):
+    ours, theirs = (
+        jax.jit(lambda p, x, m=m, pool=pool: m.apply({'params': p}, x).pooled(
+            pool, 2, x.norm))(p, x)
+        for m, p, x in ((clip, params, features), (plain, inner, frames)))
+    np.testing.assert_allclose(
+        ours, theirs.reshape(B, T, D).mean(1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('name, frames, match', [
+    ('last', T, 'reads no videos.*side4video'),
+    ('side4video', 0, 'reads no images.*losa'), ('lsot', T, 'choose one of')])
+def test_what_reads_what_is_told(name, frames, match):
+  config = config_lib.default().side
+  config.name = name
+  with pytest.raises(ValueError, match=match):
+    build(config, 3, True, 1, frames)
 
 
 @pytest.mark.parametrize('fields, frames, match', [
