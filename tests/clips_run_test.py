@@ -1,6 +1,7 @@
 """Runs on videos with a backbone of tubelets, through the public entry."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -59,7 +60,7 @@ def test_a_run_and_what_it_leaves(name, blocks, weights, videos, tmp_path):
   (batch,) = data.eval_batches(
       data.viewed(split), batch_size=8, image_size=(FRAMES, 16, 16))
   logits = found.logits(batch.inputs)
-  loss = losses.cross_entropy(logits, np.asarray(batch.labels)).mean()
+  loss = losses.cross_entropy(logits, jnp.asarray(batch.label)).mean()
   assert float(loss) == pytest.approx(result['test_loss'], rel=1e-4)
   # Off its initial value, where every class is as likely as the other.
   assert np.ptp(np.asarray(logits)) > 1e-3

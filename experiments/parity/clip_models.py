@@ -32,7 +32,8 @@ from experiments.parity.make_golden import (
 from experiments.parity.torch_models import randomise, states_of
 
 CODEBASES = ('kauldron', 'representations4d', 'vjepa2')
-_STAND_INS = ('clu', 'clu.data', 'clu.data.dataset_iterator', 'tensorflow')
+_STAND_INS = ('clu', 'clu.data', 'clu.data.dataset_iterator', 'pandas',
+              'skimage', 'skimage.color', 'tensorflow')
 
 _FIELDS = {
     'hidden_size': WIDTH, 'num_hidden_layers': DEPTH,
@@ -168,21 +169,28 @@ def _vjepa2_states(weights: dict, clip: np.ndarray) -> list[np.ndarray]:
   return states_of(model, lambda x: model(x.transpose(1, 2)), clip)
 
 
-def four_ds():
-  """4DS, which takes one size; the norm behind it has no parameters."""
-  import flax.linen as nn
-  import flax.traverse_util
+def _four_ds_model():
+  """Of the same small size as the others, as its own code builds it."""
   absent = [name for name in _STAND_INS if name not in sys.modules]
   sys.modules.update({name: mock.MagicMock() for name in absent})
   library = importlib.import_module('representations4d.models.model')
   embeddings = importlib.import_module('kauldron.modules.pos_embeddings')
-  model = library.Model(
+  for name in absent:  # Others ask whether they are there.
+    del sys.modules[name]
+  return library.Model(
       encoder=library.Tokenizer(
           patch_embedding=library.PatchEmbedding(
               patch_size=(TUBELET, PATCH, PATCH), num_features=WIDTH),
           posenc=embeddings.LearnedEmbedding()),
       processor=library.GeneralizedTransformer.from_spec(
           num_heads=HEADS, num_layers=DEPTH, mlp_size=HIDDEN))
+
+
+def four_ds():
+  """4DS, which takes one size; the norm behind it has no parameters."""
+  import flax.linen as nn
+  import flax.traverse_util
+  model = _four_ds_model()
   native = np.zeros((1, *CLIP_SIZES['native'], 3), np.float32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), native)
   flat = flax.traverse_util.flatten_dict(dict(shapes), sep='/')

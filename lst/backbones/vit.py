@@ -134,8 +134,7 @@ class ViT(nn.Module):
 
     Args:
       images: (B, H, W, 3), sides divisible by `patch`, or clips (B, T, H, W,
-        3), T divisible by `tubelet`; with `start`, that state (B, N, D) as it
-        stands ahead of `at`.
+        3), T by `tubelet`; with `start`, that state (B, N, D) ahead of `at`.
       at: called as `at(k, x)` with x (B, N, D) on state k = 0 (embedding),
         2l + 1 (block l after attention), 2l + 2 (after its MLP); the network
         goes on with what it returns.
