@@ -14,6 +14,7 @@ from lst import cache, data, losses, optimizer, sharding, step
 from lst import method as methods
 from lst.backbones import backbone as backbones
 from lst.backbones import placing
+from lst.backbones.frozen import of_clips
 
 
 class Built(NamedTuple):
@@ -150,7 +151,7 @@ def _initialiser(method, input_size, mesh) -> Callable:
 
 
 def _assemble(config, mesh, dataset, backbone, weights) -> Built:
-  backbone = backbone._replace(frames=dataset.frames)
+  backbone = of_clips(backbone, dataset.frames)
   method = on_mesh(mesh, config, backbone, len(dataset.classes))
   steps_per_epoch = dataset.train.size / config.train.batch_size
   steps = math.ceil(config.train.epochs * steps_per_epoch)

@@ -12,6 +12,7 @@ from lst import config as config_lib
 from lst import export
 from lst import method as methods
 from lst.backbones import backbone as backbones
+from lst.backbones.frozen import of_clips
 
 
 class Classifier(NamedTuple):
@@ -51,7 +52,7 @@ def classifier(
   if backbone is None:
     backbone = backbones.build(config.backbone)
   export.check(os.fspath(path), about, backbone, export.digest(backbone.frozen))
-  backbone = backbone._replace(frames=about.get('frames', 0))
+  backbone = of_clips(backbone, about.get('frames', 0))
   method = methods.build(config, backbone, len(classes))
   image = jax.ShapeDtypeStruct((1, *backbone.input_size, 3), 'uint8')
   needed = jax.eval_shape(

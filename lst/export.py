@@ -162,5 +162,6 @@ def _network(about: dict[str, Any], classes: int) -> side.SideNetwork | None:
   config.update(ConfigDict(about['side']))
   if about.get('config', {}).get('method', 'side') != 'side':
     return None
-  return side.build(
-      config, classes, about['cls'], about['prefix'], about.get('frames', 0))
+  # Files of earlier versions have but frames, which were all times.
+  times = about.get('times', about.get('frames', 0))
+  return side.build(config, classes, about['cls'], about['prefix'], times)

@@ -88,7 +88,7 @@ def on_stored(
 
 def _side(config, backbone: Backbone, classes: int) -> Method:
   network = side.build(
-      config.side, classes, backbone.cls, backbone.prefix, backbone.frames)
+      config.side, classes, backbone.cls, backbone.prefix, backbone.times)
   return beside(extractor(backbone, _taps(config, backbone)), network)
 
 

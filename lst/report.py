@@ -57,8 +57,10 @@ def peak_memory() -> int:
 
 def forward_flops(config, built) -> float | None:
   """FLOPs of the frozen backbone on one training batch, on one device."""
-  image = jax.ShapeDtypeStruct((*built.backbone.image_size, 3), np.uint8)
-  count = config.train.batch_size * max(built.backbone.frames, 1)
+  backbone, count = built.backbone, config.train.batch_size
+  size = backbone.input_size if backbone.tubelet else backbone.image_size
+  count *= 1 if backbone.tubelet else max(backbone.frames, 1)
+  image = jax.ShapeDtypeStruct((*size, 3), np.uint8)
   images = batch_shapes(image, count, built.mesh).inputs
   if built.backbone.states:
     # Of a scan a compiler counts one block; without it, it would compile all.
@@ -204,6 +206,7 @@ def leave(
     about = {
         'side': dict(config.side), 'cls': built.backbone.cls,
         'prefix': built.backbone.prefix, 'frames': built.backbone.frames,
+        'times': built.backbone.times,
         'backbone': result['backbone'],
         'weights': export.digest(sharding.on_this_host(
             built.weights, sharding.local_mesh(built.mesh))),

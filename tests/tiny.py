@@ -17,6 +17,9 @@ from lst.side import SIDES
 
 VIT = ViT(
     patch=4, width=24, depth=3, heads=3, hidden=40, grid=(4, 4), prefix=2)
+# Of clips: a token spans two frames.
+CLIP_VIT = VIT.clone(
+    prefix=0, tubelet=2, grid=(2, 4, 4), position='sincos', depth=2)
 SIZE, CLASSES, EXAMPLES = 16, 10, 8
 TOKENS = 16 + VIT.prefix
 
@@ -42,10 +45,10 @@ def random_like(tree, seed=0, scale=0.4):
       lambda x: jnp.asarray(scale * rng.normal(size=x.shape), x.dtype), tree)
 
 
-def write(folder: pathlib.Path) -> pathlib.Path:
-  """Writes `VIT` with random weights; nothing is left at zero or one."""
-  image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
-  shapes = jax.eval_shape(VIT.init, jax.random.key(0), image)['params']
+def write(folder: pathlib.Path, vit: ViT = VIT) -> pathlib.Path:
+  """Writes `vit` with random weights; nothing is left at zero or one."""
+  image = jax.ShapeDtypeStruct((1, *vit.tile, 3), jnp.float32)
+  shapes = jax.eval_shape(vit.init, jax.random.key(0), image)['params']
   params = flax.traverse_util.flatten_dict(
       random_like(shapes, scale=0.2), sep='/')
   params = {k: np.asarray(v) + (k.endswith('scale')) for k, v in params.items()}
@@ -53,7 +56,8 @@ def write(folder: pathlib.Path) -> pathlib.Path:
   half = (0.5, 0.5, 0.5)
   safetensors.numpy.save_file(
       params, path,
-      own.metadata_of(VIT, 'tiny', (SIZE, SIZE), half, half, True))
+      own.metadata_of(
+          vit, 'tiny', (SIZE, SIZE), half, half, vit.prefix > 0))
   return path
 
 

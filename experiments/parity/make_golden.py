@@ -1,11 +1,12 @@
 """Writes the golden files of the parity tests from the reference codebases.
 
 Each case is a small model of a reference implementation with random weights,
-saved as that codebase saves it, and all of its residual states on three
+saved as that codebase saves it, and all of its residual states on a few
 inputs. `--only` makes some of the cases again.
 
     python -m experiments.parity.make_golden --out=tests/golden \\
-        --big_vision=DIR --vision_transformer=DIR --scenic=DIR
+        --big_vision=DIR --vision_transformer=DIR --scenic=DIR \\
+        --kauldron=DIR --representations4d=DIR --vjepa2=DIR
 """
 
 import argparse
@@ -21,23 +22,31 @@ import numpy as np
 # (height, width): as it is, rows shrunk and columns stretched, and larger.
 SIZES = {'native': (16, 16), 'non_square': (8, 20), 'resized': (24, 24)}
 
-# Of every model: 4 x 4 patches of 4 x 4 pixels.
+# (frames, height, width), likewise.
+CLIP_SIZES = {'native': (4, 16, 16), 'longer': (6, 16, 16),
+              'non_square': (4, 8, 20), 'resized': (2, 24, 24)}
+
+# Of every model: 4 x 4 patches of 4 x 4 pixels, and tubelets of 2 frames.
 SIDE, PATCH, WIDTH, DEPTH, HEADS, HIDDEN = 16, 4, 24, 2, 3, 40
+FRAMES, TUBELET = 4, 2
+# What the names of cases of clips begin with.
+VIDEO = 'video_'
 
 
 class Reference(NamedTuple):
   """A reference model: how to save it, and its states on an image."""
 
   save: Callable[[pathlib.Path], None]
-  # (1, H, W, 3) -> the 2L + 1 states and the final norm of the last, (N, D)
-  states: Callable[[np.ndarray], list[np.ndarray]]
+  # (1, [T,] H, W, 3) -> the 2L + 1 states and the final norm of the last,
+  # (N, D), or None for a size that the model does not take
+  states: Callable[[np.ndarray], list[np.ndarray] | None]
 
 
-def images() -> dict[str, np.ndarray]:
-  """The inputs by name, each (1, H, W, 3)."""
+def inputs(sizes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+  """The inputs by name, each (1, [T,] H, W, 3)."""
   rng = np.random.default_rng(0)
   return {name: rng.normal(size=(1, *size, 3)).astype(np.float32)
-          for name, size in SIZES.items()}
+          for name, size in sizes.items()}
 
 
 def random_like(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -63,8 +72,11 @@ def write(case: str, reference: Reference, out: pathlib.Path) -> None:
   folder.mkdir(parents=True)
   reference.save(folder)
   arrays = {}
-  for name, image in images().items():
+  sizes = CLIP_SIZES if case.startswith(VIDEO) else SIZES
+  for name, image in inputs(sizes).items():
     states = reference.states(image)
+    if states is None:
+      continue
     if len(states) != 2 * DEPTH + 2:
       raise ValueError(f'{case}: {len(states)} states on {name}')
     arrays[name] = np.stack(states)
@@ -76,16 +88,18 @@ def write(case: str, reference: Reference, out: pathlib.Path) -> None:
 
 def main() -> None:
   """Writes all cases, or those of `--only`."""
-  from experiments.parity import flax_models, torch_models
+  from experiments.parity import clip_models, flax_models, torch_models
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--out', type=pathlib.Path, required=True)
   parser.add_argument('--only', nargs='*')
-  for name in flax_models.CODEBASES:
+  for name in (*flax_models.CODEBASES, *clip_models.CODEBASES):
     parser.add_argument(f'--{name}', type=pathlib.Path)
   args = parser.parse_args()
   cases = torch_models.CASES | flax_models.cases(vars(args))
+  cases |= clip_models.cases(vars(args))
   args.out.mkdir(parents=True, exist_ok=True)
-  np.savez_compressed(args.out / 'images.npz', **images())
+  np.savez_compressed(args.out / 'images.npz', **inputs(SIZES))
+  np.savez_compressed(args.out / 'clips.npz', **inputs(CLIP_SIZES))
   for case in args.only or cases:
     write(case, cases[case](), args.out)
   if not args.only:

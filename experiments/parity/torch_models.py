@@ -40,7 +40,8 @@ _NORM2 = ('layernorm_after', 'layer_norm2', 'norm2')
 _FINAL = ('layernorm', 'post_layernorm', 'norm', 'fc_norm')
 
 
-def _randomise(model) -> None:
+def randomise(model) -> None:
+  """Sets every parameter of a PyTorch model to random numbers."""
   import torch
   with torch.no_grad():
     for name, parameter in model.named_parameters():
@@ -61,11 +62,19 @@ def _blocks(tower):
   from torch import nn
   return next(m for m in tower.modules()
               if isinstance(m, nn.ModuleList | nn.Sequential)
-              and len(m) == DEPTH and hasattr(m[0], 'mlp'))
+              and len(m) == DEPTH
+              and (hasattr(m[0], 'mlp') or hasattr(m[0], 'intermediate')))
 
 
-def _states(tower, call, image: np.ndarray) -> list[np.ndarray]:
-  """Inputs of the first block and of each second norm, outputs of blocks."""
+def states_of(tower, call, image: np.ndarray, final=None) -> list[np.ndarray]:
+  """Inputs of the first block and of each second norm, outputs of blocks.
+
+  Args:
+    tower: the model.
+    call: what runs it on an input with channels ahead of rows and columns.
+    image: (1, [T,] H, W, 3).
+    final: its last norm, where that is no part of it.
+  """
   import torch
   blocks, kept, hooks = _blocks(tower), {}, []
 
@@ -83,11 +92,12 @@ def _states(tower, call, image: np.ndarray) -> list[np.ndarray]:
         part(before, 2 * i + 1), with_kwargs=True))
     hooks.append(block.register_forward_hook(part(after, 2 * i + 2)))
   with torch.no_grad():
-    call(torch.from_numpy(image.transpose(0, 3, 1, 2).copy()))
-    kept[2 * DEPTH + 1] = _find(tower, _FINAL)(kept[2 * DEPTH])
+    call(torch.from_numpy(np.moveaxis(image, -1, -3).copy()))
+    final = final or _find(tower, _FINAL)
+    kept[2 * DEPTH + 1] = final(kept[2 * DEPTH])
   for hook in hooks:
     hook.remove()
-  return [kept[k].reshape(-1, WIDTH).numpy() for k in sorted(kept)]
+  return [kept[k].reshape(-1, kept[k].shape[-1]).numpy() for k in sorted(kept)]
 
 
 def hugging_face(name, *, tower='', shard='1GB', preprocessor=None, **fields):
@@ -105,7 +115,7 @@ def hugging_face(name, *, tower='', shard='1GB', preprocessor=None, **fields):
   import transformers
   model = getattr(transformers, name[0])(
       getattr(transformers, name[1])(**fields))
-  _randomise(model)
+  randomise(model)
   vision = getattr(model, tower) if tower else model
   takes = inspect.signature(vision.forward).parameters
   extra = {'interpolate_pos_encoding': True} if (
@@ -120,7 +130,7 @@ def hugging_face(name, *, tower='', shard='1GB', preprocessor=None, **fields):
       path = folder / 'preprocessor_config.json'
       path.write_text(json.dumps(preprocessor))
 
-  return Reference(save, functools.partial(_states, vision, call))
+  return Reference(save, functools.partial(states_of, vision, call))
 
 
 def _naflex(vision, x):
@@ -140,13 +150,13 @@ def timm_model(name, **fields):
   import timm
   from timm.models import _hub
   model = timm.create_model(name, **{**_TIMM, **fields})
-  _randomise(model)
+  randomise(model)
 
   def save(folder: pathlib.Path) -> None:
     _hub.save_for_hf(model, folder, safe_serialization=True)
 
   return Reference(
-      save, functools.partial(_states, model, model.forward_features))
+      save, functools.partial(states_of, model, model.forward_features))
 
 
 def timm_architectures() -> dict[str, list]:

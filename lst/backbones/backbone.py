@@ -1,72 +1,20 @@
-"""A frozen backbone as two things: its weights and a pure function of them."""
+"""The backbone that a config names, and the features that it makes."""
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from lst.backbones import loading, passes, placing, quantised
+from lst.backbones.frozen import Backbone, by_input, entering, tokens_of
 from lst.features import Features, Norm
 
 # About half of what the cores of a CPU share; ViT-B is a tenth slower at half
 # of it and no faster at double.
 CACHE_BYTES = 2 ** 24
 DTYPES = {'bfloat16': jnp.bfloat16, 'float32': jnp.float32}
-
-
-class Backbone(NamedTuple):
-  """A frozen backbone, ready to be applied.
-
-  Attributes:
-    name: of the checkpoint.
-    family: the naming scheme the checkpoint came in.
-    apply: (frozen, images uint8 or float in [0, 255] (B, H, W, 3), at) -> last
-      state (B, N, D); `at(k, x)` is the hook of `vit.ViT`. That of `build`
-      also takes `start`, a state that the second argument then is, ahead of
-      `at`, `stop`, a state to end with, and `gather`, all of `vit.ViT`.
-    frozen: the weights. They are an argument of every jitted function, never
-      closed over: a closure would hold them twice.
-    image_size: (height, width) in pixels.
-    tokens, width, depth, prefix: N, D, L, and the CLS and register tokens
-      among N.
-    cls: whether token 0 is a CLS token.
-    eps: of the final norm.
-    mean, std: of the RGB inputs in [0, 1] that `apply` brings images to.
-    dtype: 'bfloat16' or 'float32'.
-    states: (frozen, images) -> the states after every block, (L, B, N, D),
-      where the blocks are a stack that a scan runs over; None where not.
-    blocks: how they are kept, one of `placing.BLOCKS_KEPT`.
-    quantise: what their kernels are, of `quantised.KINDS`, or 'none'.
-    frames: T of the clips that it is given, frame by frame; 0 for images.
-  """
-
-  name: str
-  family: str
-  apply: Callable[..., Array]
-  frozen: dict
-  image_size: tuple[int, int]
-  tokens: int
-  width: int
-  depth: int
-  prefix: int
-  cls: bool
-  eps: float
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
-  dtype: str
-  states: Callable[..., Array] | None = None
-  blocks: str = 'loop'
-  quantise: str = 'none'
-  frames: int = 0
-
-  @property
-  def input_size(self) -> tuple[int, ...]:
-    """([T,] height, width) of one input."""
-    return (self.frames,) * bool(self.frames) + tuple(self.image_size)
-
 
 NORMALISATIONS = {
     'half': ((0.5,) * 3, (0.5,) * 3),
@@ -117,13 +65,14 @@ def _of(config, checkpoint, frozen) -> Backbone:
   image_size = checkpoint.image_size
   if config.image_size:
     image_size = (config.image_size, config.image_size)
-  rows, columns = grid = vit.grid_of(*image_size)
+  rows, columns = grid = vit.grid_of(*image_size, vit.tubelet)[-2:]
   apply, states = passes.functions(vit, mean, std, grid, config.blocks)
+  prefix, cls = (0, False) if vit.tubelet else (vit.prefix, checkpoint.cls)
   return Backbone(
       checkpoint.name, checkpoint.family, apply, frozen, image_size,
-      rows * columns + vit.prefix, vit.width, vit.depth, vit.prefix,
-      checkpoint.cls, vit.eps, mean, std, config.dtype, states, config.blocks,
-      config.quantise)
+      rows * columns + prefix, vit.width, vit.depth, prefix, cls,
+      checkpoint.norm_eps or vit.eps, mean, std, config.dtype, states,
+      config.blocks, config.quantise, tubelet=vit.tubelet)
 
 
 def images_at_once(batch: int, tokens: int, width: int) -> int:
@@ -140,11 +89,6 @@ def images_at_once(batch: int, tokens: int, width: int) -> int:
   return count if 2 * count >= min(most, batch) else batch
 
 
-def _by_input(taps, count: int):
-  """The tokens of all frames of each of `count` inputs side by side."""
-  return tuple(tap.reshape(count, -1, tap.shape[-1]) for tap in taps)
-
-
 def extractor(
     backbone: Backbone, nodes: Sequence[int] | None = None
 ) -> Callable[[dict, Array], Features]:
@@ -156,7 +100,9 @@ def extractor(
   images go through at a time: what lies between two products stays in cache.
 
   Of clips (B, T, H, W, 3) each frame is an image by itself, and the taps (B, T
-  N, D) hold the tokens of the frames one after another.
+  N, D) hold the tokens of the frames one after another. A backbone of tubelets
+  takes them whole, and the taps hold those of each time, without the tokens
+  ahead of them.
 
   Raises:
     ValueError: the blocks are a stack, whose scan goes on to the last one and
@@ -168,12 +114,10 @@ def extractor(
     return _in_turn(states_of, backbone, frozen, images)
 
   def extract(frozen, images):
-    count = len(images)
-    images = images.reshape(-1, *images.shape[-3:])
     taps = jax.lax.platform_dependent(
-        frozen, images, cpu=in_turn, default=states_of)
-    norm = frozen['norm']
-    taps = _by_input(jax.lax.stop_gradient(taps), count)
+        frozen, entering(backbone, images), cpu=in_turn, default=states_of)
+    norm, taps = frozen['norm'], jax.lax.stop_gradient(taps)
+    taps = tuple(by_input(backbone, tap, images) for tap in taps)
     return Features(taps, Norm(norm['scale'], norm['bias'], backbone.eps))
 
   return extract
@@ -181,7 +125,8 @@ def extractor(
 
 def _in_turn(states_of, backbone: Backbone, frozen: dict, images: Array):
   """`states_of` on a few images at a time."""
-  count = images_at_once(len(images), backbone.tokens, backbone.width)
+  count = images_at_once(
+      len(images), tokens_of(backbone, images), backbone.width)
   # Of a batch that lies on many devices, a few images lie on few of them.
   if count == len(images) or jax.device_count() > 1:
     return states_of(frozen, images)

@@ -35,6 +35,7 @@ class Checkpoint(NamedTuple):
     image_size: (height, width) it takes by default.
     mean, std: of the RGB inputs in [0, 1] it was trained on.
     cls: whether token 0 is a CLS token.
+    norm_eps: of the final norm; 0 = that of the others.
   """
 
   name: str
@@ -45,6 +46,7 @@ class Checkpoint(NamedTuple):
   mean: tuple[float, float, float]
   std: tuple[float, float, float]
   cls: bool
+  norm_eps: float = 0.0
 
 
 def load(source: str | os.PathLike) -> Checkpoint:
@@ -54,7 +56,7 @@ def load(source: str | os.PathLike) -> Checkpoint:
     source: a name of `sources.KNOWN` ('vit_b16_in21k', 'embedded', ...), a
       file (.npz, .safetensors, .safetensors.index.json) or a folder that holds
       one, `hf://org/name[/file][@revision]`, or `random:SIZE/PATCH`, a preset
-      (`presets.SIZES`) with random weights. A `config.json` beside
+      (`presets.preset`) with random weights. A `config.json` beside
       safetensors tells what shapes cannot; put one there. A gs:// path is
       copied first.
 
@@ -109,13 +111,13 @@ def opened(
 
   return Checkpoint(
       files.name, family.name, reading.vit, {}, reading.image_size,
-      reading.mean, reading.std, reading.cls), weights()
+      reading.mean, reading.std, reading.cls, reading.norm_eps), weights()
 
 
 def _random(source: str):
   """A preset with random weights, each drawn when its turn comes."""
   vit = preset(source.removeprefix(RANDOM))
-  size = (vit.grid[0] * vit.patch, vit.grid[1] * vit.patch)
+  size = tuple(n * vit.patch for n in vit.grid[-2:])
   rng = np.random.default_rng(0)
 
   def weights():
@@ -142,7 +144,8 @@ def recognise(shapes: dict, where) -> tuple[Family, str]:
     roots = {name.removesuffix(mark) for name in shapes
              if re.search(rf'(^|[./]){re.escape(mark)}$', name)}
     roots = sorted(
-        root for root in roots if all(root + m in shapes for m in family.marks))
+        root for root in roots if all(root + m in shapes for m in family.marks)
+        and family.rank in (0, len(shapes[root + mark])))
     if len(roots) > 1:
       raise ValueError(
           f'{where} holds {len(roots)} models of the family {family.name}, '

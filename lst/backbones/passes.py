@@ -17,14 +17,14 @@ def functions(
   Args:
     vit: the model.
     mean, std: of its inputs in [0, 1].
-    grid: (rows, columns) of patches of its images.
+    grid: (rows, columns) of patches of its images or frames.
     blocks: how they are kept (`placing.BLOCKS_KEPT`).
   """
   def normalised(images):
     return (images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
 
   def apply(
-      frozen: dict, images: Num[Array, 'b h w c'] | Float[Array, 'b n d'],
+      frozen: dict, images: Num[Array, 'b *t h w c'] | Float[Array, 'b n d'],
       at: At = unchanged, start: int | None = None, stop: int | None = None,
       gather: Gather | None = None,
   ) -> Float[Array, 'b n d']:
@@ -42,7 +42,7 @@ def functions(
     return apply(parts, images, at, start, stop)
 
   def states(
-      frozen: dict, images: Num[Array, 'b h w c']
+      frozen: dict, images: Num[Array, 'b *t h w c']
   ) -> Float[Array, 'l b n d']:
     return stacked.states(vit, frozen, normalised(images), fetch)
 
@@ -56,7 +56,7 @@ def whole_ends(
 
   Args:
     frozen: by name, such as `block_0` and `norm`.
-    x: what goes in, (B, H, W, 3) or (B, N, D).
+    x: what goes in, (B, [T,] H, W, 3) or (B, N, D).
     gather: of `vit.ViT`.
   """
   if gather is None:

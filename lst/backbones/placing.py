@@ -121,7 +121,7 @@ def shapes(
 ) -> dict:
   """What `collect` gives of a model's weights, as shapes."""
   def made():
-    images = jnp.zeros((1, vit.patch, vit.patch, 3))
+    images = jnp.zeros((1, *vit.tile, 3))
     params = vit.init(jax.random.key(0), images)['params']
     flat = flax.traverse_util.flatten_dict(params, sep='/')
     flat = {k: _leaf(k, x, dtype, kind if _BLOCK.match(k) else 'none')

@@ -1,4 +1,4 @@
-"""Where a patch is: learned positions on any grid, and 2-D rotary ones."""
+"""Where a patch is: learned positions on any grid, fixed and rotary ones."""
 
 import functools
 from collections.abc import Callable
@@ -62,20 +62,34 @@ def resize_matrix(old: int, new: int, method: str) -> np.ndarray:
 
 def resize_positions(
     positions: Float[Array, 'n d'],
-    grid: tuple[int, int],
-    new: tuple[int, int],
+    grid: tuple[int, ...],
+    new: tuple[int, ...],
     method: str,
 ) -> Float[Array, 'm d']:
-  """Learned positions of a `grid` (rows, columns), resampled to a `new` one."""
+  """Learned positions of a `grid` ([times,] rows, columns) on a `new` one."""
   if grid == new:
     return positions
   table = positions.reshape(*grid, -1).astype(jnp.float32)
-  rows = resize_matrix(grid[0], new[0], method)
-  columns = resize_matrix(grid[1], new[1], method)
-  table = jnp.einsum(
-      'Hh,Ww,hwd->HWd', rows, columns, table,
-      precision=jax.lax.Precision.HIGHEST)
-  return table.reshape(new[0] * new[1], -1)
+  for axis, (old, wanted) in enumerate(zip(grid, new, strict=True)):
+    if old != wanted:
+      matrix = resize_matrix(old, wanted, method)
+      table = jnp.moveaxis(jnp.tensordot(
+          matrix, table, (1, axis), precision=jax.lax.Precision.HIGHEST), 0,
+          axis)
+  return table.reshape(-1, table.shape[-1])
+
+
+@functools.lru_cache(maxsize=8)
+def sincos(count: int, width: int) -> np.ndarray:
+  """Fixed positions (count, width) as VideoMAE has them.
+
+  Tokens are counted through all times, rows and columns, as words of a text
+  are; sines and cosines take turns, their periods up to 2 pi 10^4.
+  """
+  channel = np.arange(width)
+  angle = np.arange(count)[:, None] / 1e4 ** (channel // 2 * 2 / width)
+  return np.where(
+      channel % 2, np.cos(angle), np.sin(angle)).astype(np.float32)
 
 
 def rotary(
@@ -97,14 +111,59 @@ def rotary(
   frequency = base ** -np.arange(0, 1, 4 / head_dim)
   angles = 2 * np.pi * place[:, :, None] * frequency
   angles = np.tile(angles.reshape(len(place), -1), 2)
-  angles = np.concatenate([np.zeros((prefix, head_dim)), angles])
+
+  def across(q):
+    low, high = jnp.split(q, 2, axis=-1)
+    return jnp.concatenate([-high, low], -1)
+
+  return _turning(angles, prefix, across)
+
+
+def rotary_3d(
+    grid: tuple[int, int, int], prefix: int, head_dim: int, base: float
+) -> Callable[[Array], Array]:
+  """RoPE of V-JEPA 2: time, row and column each turn a third of the channels.
+
+  A third is the largest even number of channels of which three fit into a
+  head; those left over are not turned. Places are counted from 0, and channels
+  turn in neighbouring pairs. In the released code the two of a pair do not
+  share a frequency (the frequencies of a third are laid over its channels
+  twice, one after another), and the weights were trained with it: so here.
+  Prefix tokens and further ones ahead are as in `rotary`.
+  Raises ValueError where `head_dim` is odd or below 6.
+  """
+  if head_dim % 2 or head_dim < 6:
+    raise ValueError(
+        f'3-D rotary positions need heads of an even number of channels, 6 or '
+        f'more, not {head_dim}: choose another number of heads')
+  third = head_dim // 3 // 2 * 2
+  frequency = np.tile(base ** -np.arange(0, 1, 2 / third), 2)
+  place = np.stack(
+      np.meshgrid(*map(np.arange, grid), indexing='ij'), -1).reshape(-1, 3)
+  angles = (place[:, :, None] * frequency).reshape(len(place), -1)
+  angles = np.pad(angles, ((0, 0), (0, head_dim - 3 * third)))
+
+  def across(q):
+    return jnp.stack([-q[..., 1::2], q[..., ::2]], -1).reshape(q.shape)
+
+  return _turning(angles, prefix, across)
+
+
+def _turning(
+    angles: np.ndarray, prefix: int, across: Callable[[Array], Array]
+) -> Callable[[Array], Array]:
+  """q cos + across(q) sin, by the angle of each token and channel."""
+  angles = np.pad(angles, ((prefix, 0), (0, 0)))
   cos, sin = jnp.float32(np.cos(angles)), jnp.float32(np.sin(angles))
 
   def rotate(q: Array) -> Array:
     more = ((q.shape[2] - len(angles), 0), (0, 0))
     turn, cross = jnp.pad(cos, more, constant_values=1.0), jnp.pad(sin, more)
-    low, high = jnp.split(q.astype(jnp.float32), 2, axis=-1)
-    turned = q * turn + jnp.concatenate([-high, low], -1) * cross
+    turned = q * turn + across(q.astype(jnp.float32)) * cross
     return turned.astype(q.dtype)
 
   return rotate
+
+
+# Ways to turn queries and keys: (grid, prefix, head_dim, base) -> rotate.
+ROTARIES = {'rotary': rotary, 'rotary_3d': rotary_3d}

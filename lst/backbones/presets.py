@@ -1,5 +1,7 @@
 """The shapes of vision transformers by name, for random weights."""
 
+import re
+
 from lst.backbones.vit import ViT
 
 # name: (width, depth, MLP, heads), "Scaling Vision Transformers", table 2,
@@ -21,8 +23,26 @@ SIZES: dict[str, tuple[int, int, int, int]] = {
     'eva_clip_18b': (5120, 48, 25600, 40),
 }
 
+# Of clips, and the size that each has: 4DS up to its largest public model, of
+# 3.8 billion; V-JEPA 2's g has other heads.
+_CLIPS = {
+    '4ds': ('B', 'L', 'H', 'G', 'e'), 'videomae': ('S', 'B', 'L', 'H'),
+    'vjepa2': ('L', 'H', 'g'), 'vivit': ('B',),
+}
+SIZES |= {f'{name}_{size}': SIZES[size]
+          for name, sizes in _CLIPS.items() for size in sizes}
+SIZES['vjepa2_g'] = (1408, 40, 6144, 22)
+_OF_CLIPS = {
+    '4ds': {'prefix': 0, 'activation': 'gelu_tanh'},
+    'videomae': {'prefix': 0, 'position': 'sincos', 'eps': 1e-12},
+    'vjepa2': {'prefix': 0, 'position': 'rotary_3d', 'rope_base': 1e4},
+    'vivit': {'activation': 'gelu_tanh'},
+}
+
 # What a size has beyond them.
 EXTRAS: dict[str, dict] = {
+    **{f'{name}_{size}': {'tubelet': 2, 'resize': 'bilinear', **_OF_CLIPS[name]}
+       for name, sizes in _CLIPS.items() for size in sizes},
     # Without a CLS token, as in big_vision.
     'G': {'prefix': 0},
     'e': {'prefix': 0},
@@ -35,12 +55,18 @@ EXTRAS: dict[str, dict] = {
 }
 
 
-def preset(name: str, image_size: int | tuple[int, int] = 224, **fields) -> ViT:
+def preset(
+    name: str, image_size: int | tuple[int, int] = 224, frames: int = 16,
+    **fields,
+) -> ViT:
   """A model of a known shape, to be initialised with random weights.
 
   Args:
-    name: size and patch, as in 'B/16', 'e/14' or 'dinov3_7b/16' (`SIZES`).
+    name: size and patch, as in 'B/16', 'e/14' or 'dinov3_7b/16' (`SIZES`), or
+      of clips with the frames that a token spans, as in '4ds_e/16x2'; where
+      the size is one of clips alone, 2 by default.
     image_size: of the images its positions are for; one number for a square.
+    frames: of the clips, likewise.
     **fields: of `ViT`, over those of the preset.
 
   Raises:
@@ -49,15 +75,21 @@ def preset(name: str, image_size: int | tuple[int, int] = 224, **fields) -> ViT:
   >>> preset('B/16').grid, preset('Ti/8', image_size=(64, 32)).grid
   ((14, 14), (8, 4))
   """
-  size, _, patch = name.partition('/')
-  if size not in SIZES or not patch.isdigit():
+  match = re.fullmatch(r'(\w+)/(\d+)(?:x(\d+))?', name)
+  if not match or match[1] not in SIZES:
     raise ValueError(
-        f'{name!r} is no preset: write SIZE/PATCH, as in B/16, with a size of '
-        f'{", ".join(SIZES)}')
+        f'{name!r} is no preset: write SIZE/PATCH or SIZE/PATCHxFRAMES, as in '
+        f'B/16 and 4ds_B/16x2, with a size of {", ".join(SIZES)}')
+  size, patch = match[1], match[2]
   width, depth, hidden, heads = SIZES[size]
+  if match[3]:
+    fields = {'tubelet': int(match[3]), **fields}
   if isinstance(image_size, int):
     image_size = (image_size, image_size)
   vit = ViT(**{
       'patch': int(patch), 'width': width, 'depth': depth, 'heads': heads,
       'hidden': hidden, 'grid': (1, 1), **EXTRAS.get(size, {}), **fields})
-  return vit if 'grid' in fields else vit.clone(grid=vit.grid_of(*image_size))
+  if 'grid' in fields:
+    return vit
+  return vit.clone(
+      grid=vit.grid_of(*image_size, frames if vit.tubelet else 0))

@@ -40,6 +40,15 @@ KNOWN: dict[str, str] = {
     'siglip2_so400m14': 'hf://google/siglip2-so400m-patch14-384',
     'siglip2_b16_naflex': 'hf://google/siglip2-base-patch16-naflex',
     'siglip2_so400m16_naflex': 'hf://google/siglip2-so400m-patch16-naflex',
+    # Of clips; 4DS has no repository on the hub: name its file, or its address
+    # gs://representations4d/checkpoints/scaling4d_e.npz.
+    **{f'videomae_{k}16': f'hf://MCG-NJU/videomae-{v}'
+       for k, v in (('b', 'base'), ('l', 'large'))},
+    'videomae_b16_ssv2': 'hf://MCG-NJU/videomae-base-ssv2',
+    **{f'vjepa2_{k}16': f'hf://facebook/vjepa2-vit{k}-fpc64-256'
+       for k in ('l', 'h', 'g')},
+    'vjepa2_g16_384': 'hf://facebook/vjepa2-vitg-fpc64-384',
+    'vivit_b16': 'hf://google/vivit-b-16x2-kinetics400',
 }
 
 # Fields in place of those in `config.json`. OpenAI's CLIP was trained with

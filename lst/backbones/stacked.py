@@ -45,7 +45,7 @@ def unstacked(frozen: dict, depth: int, fetch: Fetch = sliced) -> dict:
 
 
 def states(
-    vit: ViT, frozen: dict, images: Float[Array, 'b h w c'],
+    vit: ViT, frozen: dict, images: Float[Array, 'b *t h w c'],
     fetch: Fetch | None = None,
 ) -> Float[Array, 'l b n d']:
   """The state after every block, as `ViT` gives them to `at(2 * l + 2, x)`.
@@ -78,13 +78,13 @@ def states(
 
 
 def start(
-    vit: ViT, frozen: dict, images: Float[Array, 'b h w c']
+    vit: ViT, frozen: dict, images: Float[Array, 'b *t h w c']
 ) -> tuple[Array, Callable[[Any, Array], Array]]:
   """State 0 of images, and the function (weights, x) -> x of a block."""
   rest = {k: v for k, v in frozen.items() if k != BLOCKS}
   # Without its blocks, a model is what comes ahead of them.
   x = vit.clone(depth=0).apply({'params': rest}, images)
-  rotate = vit.rotation(vit.grid_of(*images.shape[1:3]))
+  rotate = vit.rotation(vit.grid_in(images.shape))
   block = vit.block()
 
   def run(weights, x):

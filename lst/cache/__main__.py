@@ -42,8 +42,9 @@ def _splits(config):
   from lst import cache, data
   from lst import method as methods
   from lst.backbones import backbone as backbones
+  from lst.backbones.frozen import of_clips
   dataset = data.build(config.data)
-  backbone = backbones.build(config.backbone)._replace(frames=dataset.frames)
+  backbone = of_clips(backbones.build(config.backbone), dataset.frames)
   method = methods.build(config, backbone, len(dataset.classes))
   if method.extract is None:
     raise ValueError(

@@ -65,7 +65,8 @@ def backbone() -> ConfigDict:
   """Where the frozen network comes from, and how it is run."""
   return ConfigDict(dict(
       # A known name ('embedded', 'vit_b16_in21k', 'dinov2_b14', ...), a file, a
-      # folder, hf://org/name, or random:SIZE/PATCH ('random:e/14').
+      # folder, hf://org/name, or random:SIZE/PATCH ('random:e/14'; of clips
+      # 'random:4ds_e/16x2').
       weights='embedded',
       # Side in pixels that images are resized to; 0 = the checkpoint's own.
       image_size=0,

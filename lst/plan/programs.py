@@ -13,6 +13,7 @@ import optax
 from lst import build, losses, sharding, step
 from lst import method as methods
 from lst.backbones import backbone as backbones
+from lst.backbones.frozen import of_clips
 from lst.backbones.stacked import BLOCKS
 from lst.data import Batch
 from lst.features import Features, Norm
@@ -80,6 +81,8 @@ def plan(config, classes: int, found: list) -> Plan:
     ValueError: a field of the config is wrong.
   """
   backbone = backbones.shaped(config.backbone)
+  if backbone.tubelet:
+    backbone = of_clips(backbone, config.data.video.frames)
   mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, found)
   build.check_blocks(config.backbone.blocks, mesh)
   adapted = build.on_mesh(mesh, config, backbone, classes)
@@ -111,7 +114,7 @@ def _shapes(config, adapted, backbone):
   """The state and a batch as shapes, and the optimizer of the state."""
   rows = config.train.batch_size
   batch = Batch(
-      jax.ShapeDtypeStruct((rows, *backbone.image_size, 3), np.uint8),
+      jax.ShapeDtypeStruct((rows, *backbone.input_size, 3), np.uint8),
       jax.ShapeDtypeStruct((rows,), np.int32),
       jax.ShapeDtypeStruct((rows,), np.float32))
   optimizer = optax.adamw(config.optimizer.lr)

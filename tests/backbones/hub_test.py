@@ -200,5 +200,6 @@ def test_known_names_are_addresses_or_packaged():
     assert uri.startswith('hf://') or name == 'embedded'
   for name in ('vit_b16_in21k', 'vit_b16_in21k_augreg', 'deit_s16',
                'dinov2_g14_reg', 'dinov3_7b16', 'clip_l14',
-               'siglip_so400m14', 'siglip2_l16'):
+               'siglip_so400m14', 'siglip2_l16', 'videomae_b16',
+               'vjepa2_g16', 'vivit_b16'):
     assert name in KNOWN

@@ -2,8 +2,10 @@
 
 import json
 import pathlib
+import re
 import shutil
 
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
@@ -16,9 +18,10 @@ from lst.backbones.presets import preset
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
 # One case of each family.
 TORCH = ('hf_vit', 'hf_deit', 'hf_dinov2', 'hf_dinov2_registers', 'hf_dinov3',
-         'hf_clip', 'hf_siglip', 'timm_augreg', 'timm_clip')
+         'hf_clip', 'hf_siglip', 'timm_augreg', 'timm_clip',
+         'video_hf_videomae', 'video_hf_vivit', 'video_hf_vjepa2')
 FLAX = ('vision_transformer_token', 'scenic_token', 'big_vision_token',
-        'big_vision_siglip_scan', 'big_vision_naflex')
+        'big_vision_siglip_scan', 'big_vision_naflex', 'video_4ds')
 
 
 def change(case, tmp_path, edit):
@@ -43,7 +46,8 @@ def one_of(names):
   return next(name for name in sorted(names) if name.endswith((
       'layer.1.norm2.weight', 'layer.1.layernorm_after.weight',
       'layers.1.layer_norm2.weight', 'blocks.1.norm2.weight',
-      'encoderblock_1/LayerNorm_0/scale', 'encoderblock/LayerNorm_0/scale')))
+      'encoderblock_1/LayerNorm_0/scale', 'encoderblock/LayerNorm_0/scale',
+      'layers_1/mlp_norm/scale')))
 
 
 @pytest.mark.parametrize('case', TORCH + FLAX)
@@ -56,7 +60,8 @@ def test_a_missing_tensor_is_listed(case, tmp_path):
 
   with pytest.raises(ValueError, match=r'missing \(1\)') as caught:
     load(change(case, tmp_path, edit))
-  assert gone[0].split('img/')[-1].removeprefix('vit.') in str(caught.value)
+  name = gone[0].removeprefix('params/').removeprefix('img/')
+  assert re.sub(r'^(vit|vivit|videomae)\.', '', name) in str(caught.value)
   assert 'unexpected' not in str(caught.value)
 
 
@@ -71,15 +76,17 @@ def test_an_unexpected_tensor_is_listed(case, tmp_path):
 
 @pytest.mark.parametrize('case', TORCH + FLAX)
 def test_a_misshaped_tensor_is_listed_with_both_shapes(case, tmp_path):
+  shapes = []
+
   def edit(arrays):
     name = one_of(arrays)
-    arrays[name] = arrays[name][..., :7]
+    before, arrays[name] = arrays[name], arrays[name][..., :7]
+    shapes.extend([arrays[name].shape, before.shape])
 
   with pytest.raises(ValueError, match=r'mis-shaped \(1\)') as caught:
     load(change(case, tmp_path, edit))
-  shapes = '(2, 7) in the file, the model needs (2, 24)' if (
-      'scan' in case) else '(7,) in the file, the model needs (24,)'
-  assert shapes in str(caught.value)
+  assert '{} in the file, the model needs {}'.format(*shapes) in str(
+      caught.value)
 
 
 @pytest.mark.parametrize('case', ['hf_vit', 'hf_dinov3', 'timm_deit3',
@@ -122,10 +129,52 @@ def test_all_kinds_are_in_one_error_and_long_lists_are_cut(tmp_path):
     ('hf_vit', ['vit.pooler.dense.weight', 'decoder.mask_token']),
     ('timm_siglip', ['attn_pool.extra', 'head.weight']),
     ('vision_transformer_gap', ['pre_logits/kernel']),
+    ('video_hf_videomae_finetuned', ['decoder.norm.weight', 'mask_token']),
+    ('video_hf_vivit', ['classifier.bias']),
+    ('video_hf_vjepa2', ['pooler.query_tokens', 'classifier.weight']),
 ])
 def test_other_towers_and_heads_are_left_alone(case, names, tmp_path):
   extra = {name: np.ones(3, np.float32) for name in names}
   load(change(case, tmp_path, lambda arrays: arrays.update(extra)))
+
+
+def test_4ds_comes_with_a_readout_or_without(tmp_path):
+  def edit(arrays):
+    for name in list(arrays):
+      arrays[name.replace('params/', 'params/layers_0/')] = arrays.pop(name)
+    arrays['params/layers_2/query'] = np.ones((4, 2), np.float32)
+
+  found = load(change('video_4ds', tmp_path, edit)).params
+  wanted = load(GOLDEN / 'video_4ds').params
+  for name in ('norm', 'embed', 'block_1'):
+    jax.tree.map(np.testing.assert_array_equal, found[name], wanted[name])
+  # It ends without a norm: that of the features has no parameters.
+  assert set(np.unique(found['norm']['scale'])) == {1.0}
+
+
+def test_videomae_is_read_as_either_version_of_its_library_saves_it(tmp_path):
+  names = []
+
+  def edit(arrays):
+    for name in list(arrays):
+      new = name
+      for layer, old in (('query.bias', 'q_bias'), ('value.bias', 'v_bias')):
+        pair = (layer, old) if name.endswith(layer) else (old, layer)
+        new = new.replace(*pair) if name.endswith(pair[0]) else new
+      arrays[new] = arrays.pop(name)
+      names.append((name, new))
+
+  found = load(change('video_hf_videomae', tmp_path, edit)).params
+  assert sum(new != old for old, new in names) >= 4
+  jax.tree.map(np.testing.assert_array_equal, found,
+               load(GOLDEN / 'video_hf_videomae').params)
+
+
+def test_positions_of_clips_need_a_config(tmp_path):
+  folder = change('video_hf_vivit', tmp_path, lambda arrays: None)
+  (folder / 'config.json').write_text(json.dumps({'num_attention_heads': 3}))
+  with pytest.raises(ValueError, match=r'33 positions .*number of frames'):
+    load(folder)
 
 
 def test_a_config_in_use_on_the_hub_may_say_next_to_nothing(tmp_path):

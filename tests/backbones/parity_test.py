@@ -15,7 +15,20 @@ from lst.backbones.families.family import Given
 from lst.backbones.loading import load
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
-CASES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
+CASES = sorted(path.name for path in GOLDEN.iterdir()
+               if path.is_dir() and not path.name.startswith('video_'))
+
+# Of clips -> (family, eps, that of the final norm where it has its own,
+# activation, positions, mean of the red channel).
+CLIP_CASES = {
+    'video_4ds': ('4ds', 1e-6, 0.0, 'gelu_tanh', 'learned', 0.0),
+    'video_hf_videomae': (
+        'hf_videomae', 1e-12, 0.0, 'gelu', 'sincos', 0.485),
+    'video_hf_videomae_finetuned': (
+        'hf_videomae', 1e-12, 1e-5, 'gelu', 'sincos', 0.485),
+    'video_hf_vivit': ('hf_vivit', 1e-6, 0.0, 'gelu_tanh', 'learned', 0.5),
+    'video_hf_vjepa2': ('hf_vjepa2', 1e-6, 0.0, 'gelu', 'rotary_3d', 0.485),
+}
 
 # The two forms of GELU already differ by 1e-4, float32 rounding by 2e-6.
 TOLERANCE = 2e-5
@@ -53,10 +66,10 @@ FACTS = {
 
 
 # Compiling is most of the time, and each of these runs once.
-@functools.partial(jax.jit, static_argnums=0, compiler_options={
+@functools.partial(jax.jit, static_argnums=(0, 3), compiler_options={
     'xla_backend_optimization_level': 0,
     'xla_llvm_disable_expensive_passes': True})
-def states_of(vit, params, images):
+def states_of(vit, params, images, eps):
   """{name: all 2L + 1 states and the final norm of the last} of each image."""
   states = {name: [] for name in images}
 
@@ -69,7 +82,7 @@ def states_of(vit, params, images):
     seen = states[name]
     x = vit.apply({'params': params}, image, functools.partial(at, seen=seen))
     norm = params['norm']
-    seen.append(layers.layer_norm(x, norm['scale'], norm['bias'], vit.eps)[0])
+    seen.append(layers.layer_norm(x, norm['scale'], norm['bias'], eps)[0])
   return states
 
 
@@ -79,20 +92,44 @@ def error(found, wanted):
   return difference / np.abs(wanted).max((1, 2))
 
 
-@pytest.mark.parametrize('case', CASES)
-def test_every_state_agrees(case):
+def agree(case, inputs):
+  """Asserts it of all sizes that there are states of; returns their names."""
   checkpoint = load(GOLDEN / case)
   flat = flax.traverse_util.flatten_dict(checkpoint.params, sep='/')
   assert {k: x.shape for k, x in flat.items()} == own.shapes_of(checkpoint.vit)
-  with np.load(GOLDEN / 'images.npz', allow_pickle=False) as file:
-    images = dict(file)
   with np.load(GOLDEN / f'{case}.npz', allow_pickle=False) as file:
     wanted = dict(file)
-  assert set(wanted) == {'native', 'non_square', 'resized'}
-  found = states_of(checkpoint.vit, checkpoint.params, images)
+  with np.load(GOLDEN / inputs, allow_pickle=False) as file:
+    images = {name: file[name] for name in wanted}
+  found = states_of(checkpoint.vit, checkpoint.params, images,
+                    checkpoint.norm_eps or checkpoint.vit.eps)
   for name in wanted:
     by_state = error(found[name], wanted[name])
     assert by_state.max() < TOLERANCE, f'{case}, {name}: by state {by_state}'
+  return set(wanted)
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_every_state_agrees(case):
+  assert agree(case, 'images.npz') == {'native', 'non_square', 'resized'}
+
+
+@pytest.mark.parametrize('case', CLIP_CASES)
+def test_every_state_agrees_on_clips(case):
+  assert agree(case, 'clips.npz') == (
+      {'native'} if case in ('video_4ds', 'video_hf_vivit') else
+      {'native', 'longer', 'non_square', 'resized'})
+
+
+@pytest.mark.parametrize('case', CLIP_CASES)
+def test_what_shapes_do_not_tell_of_clips(case):
+  checkpoint = load(GOLDEN / case)
+  vit = checkpoint.vit
+  assert (checkpoint.family, vit.eps, checkpoint.norm_eps, vit.activation,
+          vit.position, checkpoint.mean[0]) == CLIP_CASES[case]
+  assert (vit.tile, vit.grid) == ((2, 4, 4), (2, 4, 4))
+  assert checkpoint.image_size == (16, 16)
+  assert checkpoint.cls == (case == 'video_hf_vivit') == bool(vit.prefix)
 
 
 @pytest.mark.parametrize('case', CASES)

@@ -1,9 +1,11 @@
 """The families of checkpoints; the first one whose marks are all there."""
 
 from lst.backbones.families import (
+    flax_video,
     flax_vit,
     hf_clip,
     hf_dino,
+    hf_video,
     hf_vit,
     own,
     timm_vit,
@@ -13,6 +15,10 @@ from lst.backbones.families.family import Family
 FAMILIES: tuple[Family, ...] = (
     own.OWN,
     flax_vit.FLAX,
+    flax_video.FOUR_DS,
+    hf_video.VIVIT,
+    hf_video.VIDEOMAE,
+    hf_video.VJEPA2,
     hf_vit.DEIT,
     hf_vit.VIT,
     hf_dino.DINOV2_REGISTERS,

@@ -41,6 +41,7 @@ class Reading(NamedTuple):
   image_size: tuple[int, int]
   mean: tuple[float, float, float]
   std: tuple[float, float, float]
+  norm_eps: float = 0.0  # of the final norm; 0 = that of the others
 
 
 class Family(NamedTuple):
@@ -53,12 +54,15 @@ class Family(NamedTuple):
     ignored: patterns of tensors known to be of no use here (heads, text
       towers); anything else that is left over is an error.
     read: ({name below the root: shape}, Given) -> Reading.
+    rank: dimensions of the first mark, where names do not tell the family; 0
+      where they do.
   """
 
   name: str
   marks: tuple[str, ...]
   ignored: tuple[str, ...]
   read: Callable[[dict[str, Shape], Given], Reading]
+  rank: int = 0
 
 
 def shape_of(shapes: dict[str, Shape], name: str, rank: int) -> Shape:
@@ -80,25 +84,27 @@ def depth_of(shapes: dict[str, Shape], block: str, sep: str) -> int:
 
 
 def grid_of(
-    entries: int, extra: tuple[int, ...], sides: tuple[int, int] | None
-) -> tuple[tuple[int, int], int]:
-  """((rows, columns), entries that belong to prefix tokens) of positions.
+    entries: int, extra: tuple[int, ...], sides: tuple[int, ...] | None
+) -> tuple[tuple[int, ...], int]:
+  """(([times,] rows, columns), entries of prefix tokens) of positions.
 
   Args:
     entries: rows of the position table.
     extra: how many of them may belong to prefix tokens, likeliest first.
-    sides: the grid that a config declares; without one it is a square.
+    sides: the grid that a config declares; without one it is a square. That
+      of clips has to be given.
   """
   for n in extra:
     if sides and math.prod(sides) == entries - n:
       return sides, n
-  for n in extra:
+  for n in extra if not sides or len(sides) == 2 else ():
     side = math.isqrt(max(entries - n, 0))
     if side and side * side == entries - n:
       return (side, side), n
   raise ValueError(
-      f'{entries} positions are no square grid after {extra} of prefix tokens: '
-      'put a config.json that declares the image size beside the weights')
+      f'{entries} positions are no square grid after {extra} of prefix tokens'
+      f'{f", nor {sides} of them" if sides else ""}: put a config.json that '
+      'declares the size of images (and number of frames) beside the weights')
 
 
 def heads_of(width: int, given: int | None, table: dict[int, int]) -> int:

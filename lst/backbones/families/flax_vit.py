@@ -20,11 +20,11 @@ _POSITIONS = (
 )
 _STACKED, _SINGLE = 'Transformer/encoderblock/', 'Transformer/encoderblock_{}/'
 
-# (first norm, attention, second norm, MLP) of a block.
+# (first norm, attention, second norm, MLP, its two layers) of a block.
 _LINEN = ('LayerNorm_0', 'MultiHeadDotProductAttention_0', 'LayerNorm_1',
-          'MlpBlock_0')
+          'MlpBlock_0', 'Dense_0', 'Dense_1')
 _OLDER = ('LayerNorm_0', 'MultiHeadDotProductAttention_1', 'LayerNorm_2',
-          'MlpBlock_3')
+          'MlpBlock_3', 'Dense_0', 'Dense_1')
 
 _MARKS = ('embedding/kernel', 'Transformer/encoder_norm/scale')
 _IGNORED = (
@@ -59,9 +59,10 @@ def _read(shapes, given: Given) -> Reading:
           shapes, _SINGLE, '/'),
       grid=grid, prefix=int('cls' in shapes), resize=resize,
       activation='gelu_tanh', eps=1e-6)
-  block = functools.partial(_block, parts=parts, stacked=stacked, vit=vit)
+  place = functools.partial(_place, stacked=stacked, depth=vit.depth)
   rows = _ends(shapes, positions, positioned, vit)
-  rows += [row for layer in range(vit.depth) for row in block(layer)]
+  rows += [place(row, layer) for layer in range(vit.depth)
+           for row in block_rows(layer, parts, vit)]
   size = (grid[0] * patch, grid[1] * patch)
   return Reading(vit, rows, 'cls' in shapes, size, *family.HALF)
 
@@ -86,7 +87,7 @@ def _ends(shapes, positions, positioned, vit: ViT) -> list[Row]:
           lambda x: x.reshape(-1, d)),
       Row('embed/patches/bias', {'embedding/bias': (d,)}, np.asarray),
       Row('positions', table, lambda x: x.reshape(-1, d)[positioned:]),
-      *_norm('norm', 'Transformer/encoder_norm', d),
+      *norm_rows('norm', 'Transformer/encoder_norm', d),
   ]
   if vit.prefix:
     rows.append(Row(
@@ -95,19 +96,28 @@ def _ends(shapes, positions, positioned, vit: ViT) -> list[Row]:
   return rows
 
 
-def _norm(to, name, d) -> list[Row]:
+def norm_rows(to: str, name: str, d: int) -> list[Row]:
+  """Of a layer norm over `d` channels."""
   return [Row(f'{to}/{x}', {f'{name}/{x}': (d,)}, np.asarray)
           for x in ('scale', 'bias')]
 
 
-def _block(layer, *, parts, stacked, vit: ViT) -> list[Row]:
-  norm1, attention, norm2, mlp = parts
+def block_rows(layer: int, parts: tuple[str, ...], vit: ViT) -> list[Row]:
+  """Of a block of a ViT in Flax, tensors named as they are below it.
+
+  Args:
+    layer: its number.
+    parts: names of the first norm, attention, the second norm, the MLP and its
+      two layers.
+    vit: the model.
+  """
+  norm1, attention, norm2, mlp, *dense = parts
   d, hidden, heads = vit.width, vit.hidden, (vit.heads, vit.width // vit.heads)
   to = f'block_{layer}'
   qkv = [f'{attention}/{name}' for name in ('query', 'key', 'value')]
   rows = [
-      *_norm(f'{to}/norm1', norm1, d),
-      *_norm(f'{to}/norm2', norm2, d),
+      *norm_rows(f'{to}/norm1', norm1, d),
+      *norm_rows(f'{to}/norm2', norm2, d),
       Row(f'{to}/attention/qkv/kernel',
           {f'{name}/kernel': (d, *heads) for name in qkv},
           lambda *x: np.concatenate([w.reshape(d, d) for w in x], 1)),
@@ -118,13 +128,13 @@ def _block(layer, *, parts, stacked, vit: ViT) -> list[Row]:
       Row(f'{to}/attention/out/bias', {f'{attention}/out/bias': (d,)},
           np.asarray),
   ]
-  for name, dense, shape in (('up', 'Dense_0', (d, hidden)),
-                             ('down', 'Dense_1', (hidden, d))):
-    source = f'{mlp}/{dense}'
+  shapes = {'up': (d, hidden), 'down': (hidden, d)}
+  for (name, shape), inner in zip(shapes.items(), dense, strict=True):
+    source = f'{mlp}/{inner}'
     rows += [
         Row(f'{to}/mlp/{name}/kernel', {f'{source}/kernel': shape}, np.asarray),
         Row(f'{to}/mlp/{name}/bias', {f'{source}/bias': shape[1:]}, np.asarray)]
-  return [_place(row, layer, stacked, vit.depth) for row in rows]
+  return rows
 
 
 def _place(row: Row, layer, stacked, depth) -> Row:

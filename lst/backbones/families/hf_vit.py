@@ -6,7 +6,7 @@ from lst.backbones.families import family, hugging_face
 from lst.backbones.families.family import Family
 from lst.backbones.families.torch_vit import Names, Traits
 
-_VIT = Names(
+NAMES = Names(
     patches='embeddings.patch_embeddings.projection',
     tokens=('embeddings.cls_token',),
     positions='embeddings.position_embeddings',
@@ -21,7 +21,7 @@ _VIT = Names(
     norm='layernorm',
 )
 
-_MARKS = (
+MARKS = (
     'embeddings.patch_embeddings.projection.weight',
     'encoder.layer.0.layernorm_before.weight',
 )
@@ -34,12 +34,12 @@ _IGNORED = (
     r'decoder\..*',
 )
 
-VIT = Family('hf_vit', _MARKS, _IGNORED, functools.partial(
-    hugging_face.read, names=_VIT,
+VIT = Family('hf_vit', MARKS, _IGNORED, functools.partial(
+    hugging_face.read, names=NAMES,
     traits=Traits(eps=1e-12, positioned=(1,), heads_by_width={1280: 16})))
 
 _DISTILLED = 'embeddings.distillation_token'
-DEIT = Family('hf_deit', (*_MARKS, _DISTILLED), _IGNORED, functools.partial(
+DEIT = Family('hf_deit', (*MARKS, _DISTILLED), _IGNORED, functools.partial(
     hugging_face.read,
-    names=_VIT._replace(tokens=('embeddings.cls_token', _DISTILLED)),
+    names=NAMES._replace(tokens=('embeddings.cls_token', _DISTILLED)),
     traits=Traits(eps=1e-12, positioned=(2,)), norm=family.IMAGENET))

@@ -5,6 +5,7 @@ from lst.backbones.families.family import Given, Reading
 
 ACTIVATIONS = {
     'gelu': 'gelu',
+    'gelu_fast': 'gelu_tanh',
     'gelu_new': 'gelu_tanh',
     'gelu_pytorch_tanh': 'gelu_tanh',
     'quick_gelu': 'quick_gelu',
@@ -48,13 +49,14 @@ def _declared(config: dict, traits: torch_vit.Traits) -> torch_vit.Traits:
         f'{", ".join(ACTIVATIONS)}')
   # DINOv2's gated MLP is SwiGLU whatever `hidden_act` says.
   gated = config.get('use_swiglu_ffn')
-  size = config.get('image_size')
+  size = config.get('image_size') or config.get('crop_size')
   found = {
       'heads': config.get('num_attention_heads'),
       'activation': 'silu' if gated else ACTIVATIONS.get(activation),
       'eps': config.get('layer_norm_eps'),
       'rope_base': config.get('rope_theta'),
       'sides': family.pair(size) if size else None,
+      'frames': config.get('num_frames') or config.get('frames_per_clip'),
   }
   return traits._replace(**{k: v for k, v in found.items() if v is not None})
 
@@ -67,6 +69,6 @@ def _image_size(preprocessor: dict, vit) -> tuple[int, int]:
     edge = size.get('shortest_edge')
     size = (size.get('height', edge), size.get('width', edge))
   if not size or None in family.pair(size):
-    size = tuple(n * vit.patch for n in vit.grid)
+    size = tuple(n * vit.patch for n in vit.grid[-2:])
   # What is left over at the edges, a convolution drops.
   return tuple(n // vit.patch * vit.patch for n in family.pair(size))

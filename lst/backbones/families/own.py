@@ -16,9 +16,8 @@ _FIELDS = ('vit', 'image_size', 'mean', 'std', 'cls')
 
 def shapes_of(vit: ViT) -> dict[str, tuple[int, ...]]:
   """{'block_0/mlp/up/kernel': shape, ...} of every parameter of a model."""
-  side = vit.patch
   tree = jax.eval_shape(lambda: vit.init(
-      jax.random.key(0), jnp.zeros((1, side, side, 3)))['params'])
+      jax.random.key(0), jnp.zeros((1, *vit.tile, 3)))['params'])
   flat = flax.traverse_util.flatten_dict(tree, sep='/')
   return {name: leaf.shape for name, leaf in flat.items()}
 

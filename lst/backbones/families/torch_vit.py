@@ -32,6 +32,7 @@ class Names(NamedTuple):
   pre_norm: str = ''
   patch_bias: bool = True
   key_bias: bool = True
+  qkv_biases: tuple[str, ...] = ()  # where they are not below `qkv`
 
 
 class Traits(NamedTuple):
@@ -44,7 +45,9 @@ class Traits(NamedTuple):
   resize: str = 'bicubic'
   rope_base: float = 100.0
   positioned: tuple[int, ...] = (0,)  # prefix tokens with a position, perhaps
+  fixed: str = 'rotary'  # the positions of a family that learns none
   sides: tuple[int, int] | None = None  # of the image, in pixels
+  frames: int = 0  # of a clip
   cls: bool = True
 
 
@@ -53,10 +56,13 @@ def vit_of(shapes, n: Names, traits: Traits) -> tuple[ViT, int]:
   weight = shapes[f'{n.patches}.weight']
   width = weight[0]
   # A linear layer on flattened patches or a convolution over them.
-  patch = weight[-1] if len(weight) == 4 else round((weight[1] / 3) ** 0.5)
+  patch = weight[-1] if len(weight) > 2 else round((weight[1] / 3) ** 0.5)
+  tubelet = weight[2] if len(weight) == 5 else 0
   tokens = sum(_count(shapes, token, width) for token in n.tokens)
   sides = traits.sides and tuple(s // patch for s in traits.sides)
-  grid, positioned = sides or (224 // patch, 224 // patch), 0
+  times = (traits.frames // tubelet,) if tubelet else ()
+  grid, positioned = (*times, *(sides or (224 // patch, 224 // patch))), 0
+  sides = grid if times else sides
   if n.positions:
     entries = shapes.get(n.positions, (0, 0))[-2]
     grid, positioned = family.grid_of(entries, traits.positioned, sides)
@@ -64,7 +70,7 @@ def vit_of(shapes, n: Names, traits: Traits) -> tuple[ViT, int]:
   down = family.shape_of(shapes, f'{first}{n.down}.weight', 2)
   up = family.shape_of(shapes, f'{first}{n.up[-1]}.weight', 2)
   gated = len(n.up) == 2 or up[0] == 2 * down[1]
-  biases = [f'.{n.block.split("{}.")[-1]}{name}.bias' for name in n.qkv]
+  biases = [f'.{n.block.split("{}.")[-1]}{name}' for name in _biases(n)]
   return ViT(
       patch=patch,
       width=width,
@@ -73,7 +79,7 @@ def vit_of(shapes, n: Names, traits: Traits) -> tuple[ViT, int]:
       hidden=down[1],
       grid=grid,
       prefix=tokens,
-      position='learned' if n.positions else 'rotary',
+      position='learned' if n.positions else traits.fixed,
       resize=traits.resize,
       rope_base=traits.rope_base,
       activation=traits.activation,
@@ -82,6 +88,7 @@ def vit_of(shapes, n: Names, traits: Traits) -> tuple[ViT, int]:
       layer_scale=bool(n.scales),
       pre_norm=bool(n.pre_norm),
       eps=traits.eps,
+      tubelet=tubelet,
   ), positioned
 
 
@@ -89,10 +96,11 @@ def rows_of(shapes, n: Names, vit: ViT, positioned: int) -> list[Row]:
   """Every parameter of `vit` and the tensors it comes from."""
   d, p = vit.width, vit.patch
   flat = len(shapes[f'{n.patches}.weight']) == 2
-  weight = (d, p * p * 3) if flat else (d, 3, p, p)
+  weight = (d, p * p * 3) if flat else (d, 3, *vit.tile)
   rows = [Row('embed/patches/kernel', {f'{n.patches}.weight': weight},
               np.transpose if flat else _convolution)]
-  rows.append(_bias('embed/patches', (n.patches,), d, (n.patch_bias,)))
+  rows.append(_bias(
+      'embed/patches', (f'{n.patches}.bias' * n.patch_bias,), d))
   table = {n.positions: (*shapes.get(n.positions, (0, 0))[:-1], d)}
   if vit.prefix:
     sources = {token: (*shapes.get(token, (0,))[:-1], d) for token in n.tokens}
@@ -118,18 +126,25 @@ def _block(to: str, start: str, n: Names, vit: ViT) -> list[Row]:
       *_norm(f'{to}norm2', start + n.norm2, d),
       _kernel(f'{to}attention/qkv', qkv, d, 3 * d),
       _kernel(f'{to}attention/out', (start + n.out,), d, d),
-      _bias(f'{to}attention/out', (start + n.out,), d),
+      _bias(f'{to}attention/out', (f'{start}{n.out}.bias',), d),
       _kernel(f'{to}mlp/up', up, d, hidden * (1 + vit.gated)),
-      _bias(f'{to}mlp/up', up, hidden * (1 + vit.gated)),
+      _bias(f'{to}mlp/up', [f'{name}.bias' for name in up],
+            hidden * (1 + vit.gated)),
       _kernel(f'{to}mlp/down', (start + n.down,), hidden, d),
-      _bias(f'{to}mlp/down', (start + n.down,), d),
+      _bias(f'{to}mlp/down', (f'{start}{n.down}.bias',), d),
   ]
   if vit.qkv_bias:
-    there = (True, n.key_bias, True) if len(qkv) == 3 else (True,)
-    rows.append(_bias(f'{to}attention/qkv', qkv, 3 * d, there))
+    rows.append(_bias(
+        f'{to}attention/qkv', [b and start + b for b in _biases(n)], 3 * d))
   for i, scale in enumerate(n.scales, 1):
     rows.append(Row(f'{to}scale{i}/scale', {start + scale: (d,)}, np.asarray))
   return rows
+
+
+def _biases(n: Names) -> tuple[str, ...]:
+  """Of queries, keys and values, or of all three; '' for keys without."""
+  names = n.qkv_biases or tuple(f'{name}.bias' for name in n.qkv)
+  return names if n.key_bias else (names[0], '', names[2])
 
 
 def _count(shapes, token, width):
@@ -148,24 +163,24 @@ def _kernel(to, names, n_in, n_out) -> Row:
              lambda *w: np.concatenate([x.T for x in w], axis=1))
 
 
-def _bias(to, names, size, there=None) -> Row:
-  """Their biases in one; zeros for a layer made without."""
-  there = there or (True,) * len(names)
+def _bias(to, names, size) -> Row:
+  """These biases in one; zeros for '', of a layer made without."""
   part = size // len(names)
-  sources = {f'{name}.bias': (part,)
-             for name, has in zip(names, there, strict=True) if has}
+  sources = {name: (part,) for name in names if name}
 
   def make(*biases):
     parts = iter(biases)
     zeros = np.zeros(part, biases[0].dtype if biases else np.float32)
-    return np.concatenate([next(parts) if has else zeros for has in there])
+    return np.concatenate([next(parts) if name else zeros for name in names])
 
   return Row(f'{to}/bias', sources, make)
 
 
 def _convolution(weight: np.ndarray) -> np.ndarray:
-  """(out, channel, row, column) to (row x column x channel, out)."""
-  return weight.transpose(2, 3, 1, 0).reshape(-1, len(weight))
+  """(out, channel, [time,] row, column) to ([time x] row x column x channel,
+  out).
+  """
+  return np.moveaxis(weight, (1, 0), (-2, -1)).reshape(-1, len(weight))
 
 
 def _prefix(*arrays, width, positioned):
