@@ -86,7 +86,7 @@ def of_clips(backbone: Backbone, frames: int) -> Backbone:
 
 def entering(
     backbone: Backbone, inputs: Num[Array, 'b *t h w c']
-) -> Num[Array, 'm *t h w c']:
+) -> Num[Array, 'm *u h w c']:
   """Inputs as `apply` takes them: clips whole, or each frame as an image."""
   if backbone.tubelet:
     return inputs

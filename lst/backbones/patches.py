@@ -17,8 +17,8 @@ def cut(
   Returns:
     (B, N, P), the P pixels of a patch in the same order.
 
-  >>> import numpy as np
-  >>> cut(np.arange(16).reshape(1, 4, 4, 1), (2, 2))[0, 1].tolist()
+  >>> import jax.numpy as jnp
+  >>> cut(jnp.arange(16).reshape(1, 4, 4, 1), (2, 2))[0, 1].tolist()
   [2, 3, 6, 7]
   """
   batch, *sides, channels = images.shape

@@ -218,7 +218,9 @@ class ViT(nn.Module):
     return patches.grid(self.patch, self.tubelet, height, width, frames)
 
   @nn.compact_name_scope
-  def embed(self, images):
+  def embed(
+      self, images: Float[Array, 'b *t h w c']
+  ) -> Float[Array, 'b n d']:
     """Patches to tokens, positions added, prefix tokens put ahead."""
     b, grid = len(images), self.grid_in(images.shape)
     x = patches.cut(images.astype(self.dtype), self.tile)

@@ -45,21 +45,15 @@ def source(
       writes them, or the bytes of a file, as text.
 
   Raises:
-    DataError: within 10 seconds, where it is neither prepared nor can be
-      prepared here; or its features are not an image and a class; or there is
-      no such reading.
+    DataError: within 10 seconds, where it neither is nor can be prepared here,
+      has other features than an image and a class, or there is no such reading.
   """
-  parsed = parse(task)
-  root = root_of(path)
+  parsed, root = parse(task), root_of(path)
   folder = find(parsed, root) or prepare.prepare(parsed, root)
   _check_format(folder)
   if video:
     decode.require()
-  # Ahead of opening features, any of which may be videos.
-  encoded.frames()
-  import tensorflow_datasets as tfds
-
-  builder = tfds.builder_from_directory(folder)
+  builder = _opened(folder)
   how = how_to_read(
     folder, builder.info.features, image_key or 'image', label_key or 'label',
     reading, video,
@@ -68,6 +62,13 @@ def source(
     f'tfds/{builder.info.full_name}', _splits(builder, folder, how),
     how.reading.classes, video,
   )
+
+
+def _opened(folder: str):
+  """Its builder, whose features may be videos."""
+  encoded.frames()
+  import tensorflow_datasets as tfds
+  return tfds.builder_from_directory(folder)
 
 
 def root_of(path: str) -> str:

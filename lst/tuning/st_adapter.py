@@ -31,8 +31,7 @@ def st_adapter(
   nothing: no layer brings it there.
 
   Args:
-    backbone: that is tuned; its frames go through one by one, those of a clip
-      one after another.
+    backbone: that is tuned; the frames of a clip go through one by one.
     rank: channels of the bottleneck.
     kernel: frames, rows and columns of the convolution; odd.
     where: a key of `adapters.WHERE`.
@@ -41,10 +40,7 @@ def st_adapter(
     ValueError: an argument outside its range.
   """
   layers = layers_of(backbone, rank, where, 'st_adapter')
-  if len(kernel) != 3 or any(side < 1 or side % 2 == 0 for side in kernel):
-    raise ValueError(
-        f'config.tuning.st_adapter.kernel={tuple(kernel)} has to be three odd '
-        'numbers: of frames, rows and columns')
+  _check(kernel)
   clip = max(backbone.frames, 1), *_grid(backbone)
 
   def init(key, frozen):
@@ -54,18 +50,28 @@ def st_adapter(
         name: _initial(own, backbone.width, rank, tuple(kernel))
         for name, own in zip(sorted(layers), keys, strict=True)}
 
+  return Tuning(init, at=_at(layers, clip, backbone.prefix))
+
+
+def _check(kernel) -> None:
+  if len(kernel) != 3 or any(side < 1 or side % 2 == 0 for side in kernel):
+    raise ValueError(
+        f'config.tuning.st_adapter.kernel={tuple(kernel)} has to be three odd '
+        'numbers: of frames, rows and columns')
+
+
+def _at(layers, clip, prefix):
+  """(params, weights) -> the hook."""
   def at(params, weights):
     del weights
 
     def hook(k, x):
       name = name_of(k)
-      if name not in layers:
-        return x
-      return _adapted(params[name], x, clip, backbone.prefix)
+      return _adapted(params[name], x, clip, prefix) if name in layers else x
 
     return hook
 
-  return Tuning(init, at=at)
+  return at
 
 
 def _grid(backbone: Backbone) -> tuple[int, int]:
