@@ -4,6 +4,8 @@ import os
 import re
 from typing import NamedTuple
 
+import jax
+
 GIB = 2**30
 
 
@@ -86,6 +88,11 @@ def devices(topology: str) -> tuple[Chip, list]:
 
 def _described(chip: Chip, name: str, grid: str) -> list:
   from jax.experimental import topologies
+  # Nothing runs here; the plugin for cards looks for a driver when it is
+  # loaded, and without one may end the process.
+  os.environ.setdefault('JAX_SKIP_CUDA_CONSTRAINTS_CHECK', '1')
+  if not jax.config.jax_platforms:
+    jax.config.update('jax_platforms', 'cpu')
   if chip.platform == 'cuda':
     return topologies.get_topology_desc(
         name, platform='cuda', topology='1x1x1',
