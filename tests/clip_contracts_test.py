@@ -10,9 +10,7 @@ from lst.side import CLIP_SIDES
 from lst.tuning import TUNINGS
 from tests import contracts_test, tiny
 from tests.backprop_free_test import MOST, lower, poisoned, shaped
-from tests.contracts_test import quick_compiler
 
-__all__ = ['quick_compiler']
 T, D, N, L = 3, tiny.VIT.width, tiny.TOKENS, tiny.VIT.depth
 RANK, HEAD, REDUCED = 4, contracts_test.HEAD, contracts_test.REDUCED
 PATCHES = N - tiny.VIT.prefix

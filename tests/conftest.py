@@ -6,6 +6,8 @@ import os
 import jax
 import pytest
 
+from tests import compiling
+
 # Before the first look at a device, which `import lst` does not take.
 jax.config.update('jax_num_cpu_devices', 8)
 
@@ -20,23 +22,10 @@ def compiled_once(tmp_path_factory):
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 
-@pytest.fixture(scope='module')
-def quick():
-  """For programs that run for a moment: compiled faster, to run slower.
-
-  Not for bytes, FLOPs and bits; nor can every bf16 product be run like this.
-  """
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
-
-
-@pytest.fixture
-def optimised(quick):
-  """One test of a `quick` module as users have it."""
-  jax.config.update('jax_disable_most_optimizations', False)
-  yield
-  jax.config.update('jax_disable_most_optimizations', True)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+  """Compiles in little time, but where a test is marked `as_users`."""
+  compiling.quickly(item.get_closest_marker('as_users') is None)
 
 
 @contextlib.contextmanager

@@ -41,6 +41,7 @@ def assert_same(ours, theirs):
   jax.tree.map(np.testing.assert_array_equal, ours[1], theirs[1])
 
 
+@pytest.mark.as_users
 @pytest.mark.parametrize('side', ['losa', 'linear'])
 @pytest.mark.parametrize('data', [{}, {'augment': 'crop', 'views': 3}], ids=str)
 def test_a_cached_run_is_the_online_run_bit_for_bit(

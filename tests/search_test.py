@@ -11,8 +11,6 @@ from lst import config as config_lib
 from lst import method, placement, search, sharding
 from tests import tiny
 
-pytestmark = pytest.mark.usefixtures('quick')
-
 
 def config_of(weights, **changes):
   out = tiny.config(weights)

@@ -45,6 +45,7 @@ def test_parts_add_up_to_the_batch(built, parts):
   assert_close(ours, whole)
 
 
+@pytest.mark.as_users
 def test_parts_of_a_batch_on_eight_devices(built):
   batch = tiny.batch(examples=32)
   whole, *_ = stepped(built, batch)
@@ -59,6 +60,7 @@ def test_parts_of_a_batch_on_eight_devices(built):
   assert not [line for line in gathered if 'u8[' in line]
 
 
+@pytest.mark.as_users
 def test_parts_take_less_memory(built):
   def scratch(parts):
     run = functools.partial(

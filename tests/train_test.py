@@ -17,8 +17,6 @@ from lst import checkpoint, config, data, evaluate, metrics, train, workdir
 from lst.backbones import backbone as backbones
 from tests import runs, tiny
 
-pytestmark = pytest.mark.usefixtures('quick')
-
 # Validation comes after these steps; the accuracies are scripted, so that the
 # best is neither the first nor the last.
 SCRIPT = {4: 0.25, 8: 0.75, 12: 0.5}

@@ -102,6 +102,9 @@ def _attend_flash(q, k, v, *, implementation=None):
   return jnp.swapaxes(y, 1, 2)
 
 
+# In a program it is what it would be without `jit`; but its three forms are
+# traced once, and not in every block of every program.
+@functools.partial(jax.jit, inline=True)
 def attend(
     q: Float[Array, 'b h n d'],
     k: Float[Array, 'b h n d'],

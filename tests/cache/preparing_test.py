@@ -42,6 +42,7 @@ def online(parts, rows, augment='none', views=1):
   return jax.jit(origin.extract)(origin.frozen, load(rows).inputs), load(rows)
 
 
+@pytest.mark.as_users
 @pytest.mark.parametrize('mode', ['disk', 'ram'])
 @pytest.mark.parametrize('augment, views', [('none', 1), ('crop', 3)])
 def test_what_comes_out_is_what_the_backbone_gives(
@@ -60,6 +61,7 @@ def test_what_comes_out_is_what_the_backbone_gives(
   assert np.array_equal(batch.label, loaded.label)
 
 
+@pytest.mark.as_users
 def test_training_meets_the_rows_it_would_have_met(parts):
   store = prepare(parts, augment='crop', views=3)[0].store
   kept = data.train_rows(

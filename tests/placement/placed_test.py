@@ -65,6 +65,7 @@ def naive(backbone, edges, params, images):
   return backbone.apply(backbone.frozen, images, at)
 
 
+@pytest.mark.as_users
 @pytest.mark.parametrize('seed', range(3))
 def test_new_adapters_leave_the_logits_to_the_bit(seed, precise, batch):
   """The network to its last state, and the head, a program each.
@@ -163,6 +164,7 @@ def test_gradients_in_both_precisions(precise, batch):
     assert np.abs(g).max() > 1e-5
 
 
+@pytest.mark.as_users
 def test_parts_of_the_backbone_are_its_whole(precise, batch):
   images = jnp.asarray(batch.inputs)
   states = extractor(precise, range(7))(precise.frozen, images).taps
@@ -202,6 +204,7 @@ def runs(weights):
   return out
 
 
+@pytest.mark.as_users
 def test_a_cached_plain_pass_is_the_online_one(runs):
   (online, *ours), (cached, *theirs) = runs
   assert online.online and not cached.online

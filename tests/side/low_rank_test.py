@@ -178,6 +178,7 @@ def _full_width_writes(method, pool='cls', n=61, d=97):
   return written
 
 
+@pytest.mark.as_users
 @pytest.mark.parametrize('pool', ['cls', 'mean'])
 def test_no_tensor_of_tokens_by_channels_is_written(pool):
   assert not _full_width_writes('readout', pool)
@@ -185,6 +186,7 @@ def test_no_tensor_of_tokens_by_channels_is_written(pool):
   assert _full_width_writes(None, pool)
 
 
+@pytest.mark.as_users
 @pytest.mark.parametrize('residual', ['running', 'figure'])
 def test_prepared_features_give_the_same_bits(residual):
   features = make_features()

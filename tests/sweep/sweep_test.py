@@ -12,7 +12,7 @@ from lst import build, export, sharding, sweep, train
 from lst.sweep import cuts, halving, loop, parts, points, stacked
 from tests import runs, tiny
 
-pytestmark = pytest.mark.usefixtures('quick', 'two_devices')
+pytestmark = pytest.mark.usefixtures('two_devices')
 
 STEPS = 6
 

@@ -72,10 +72,11 @@ def check_rows(served, logits, features, task, tolerance=2e-4):
       b < len(served.classes[k]) for b, k in zip(best, task, strict=True))
 
 
+@pytest.mark.as_users
 @pytest.mark.parametrize('dtype, pool', [
     ('float32', 'cls'), ('bfloat16', 'mean')])
 def test_each_row_is_as_alone(
-    paths, backbone, half, batch, optimised, tmp_path, dtype, pool):
+    paths, backbone, half, batch, tmp_path, dtype, pool):
   on, paths = backbone, paths[:3]
   if dtype == 'bfloat16':
     on = half
@@ -102,6 +103,7 @@ def test_linear_probes(backbone, batch, tmp_path):
   check_rows(served, served.predict(features, task), features, task)
 
 
+@pytest.mark.as_users
 def test_cost_is_that_of_few(backbone, batch, tmp_path):
   many = [make(tmp_path, backbone, k) for k in range(20)]
   features = extracted(backbone, batch)

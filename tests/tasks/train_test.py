@@ -150,7 +150,8 @@ def test_cached_and_images_together(
     assert_close(ours.params, theirs.params)
 
 
-def test_bf16_and_padding_stays_zero(weights, one_device, optimised):
+@pytest.mark.as_users
+def test_bf16_and_padding_stays_zero(weights, one_device):
   config = make_config(weights)
   config.backbone.dtype = 'bfloat16'
   made = parts.make(config)
