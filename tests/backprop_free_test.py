@@ -156,7 +156,6 @@ def step_over_forward(adapted, backbone, examples):
   return report.flops(trained) / report.flops(forward)
 
 
-@pytest.mark.as_users
 @pytest.mark.parametrize('entry', tiny.SIDE_CASES, ids=tiny.case_id)
 def test_a_step_of_a_side_method_costs_hardly_more_than_forward(entry):
   config = config_lib.default()
@@ -166,13 +165,11 @@ def test_a_step_of_a_side_method_costs_hardly_more_than_forward(entry):
   assert 0.99 < step_over_forward(adapted, backbone, 2) <= MOST
 
 
-@pytest.mark.as_users
 def test_the_count_sees_a_backward_pass():
   backbone = shaped('S/16', 128, depth=3)
   assert step_over_forward(shifted(backbone, 10), backbone, 2) > 1.5
 
 
-@pytest.mark.as_users
 def test_losa_on_vit_b16_costs_five_percent_at_most():
   config = config_lib.default()
   config.side.rank = 16

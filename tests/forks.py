@@ -5,17 +5,10 @@ paid once. Each process is a real one, with devices and a log of its own, and
 can be killed.
 """
 
-import multiprocessing
-import os
 import pathlib
-import signal
-import sys
 from collections.abc import Callable
 
-from tests import group
-
-_CONTEXT = multiprocessing.get_context('forkserver')
-_CONTEXT.set_forkserver_preload(['tests.forked'])
+from tests import commands, group
 
 
 class Job:
@@ -38,7 +31,7 @@ class Job:
     self.processes = []
     for index, log in enumerate(self.logs):
       own = group.environment(index, count, port) | env(index)
-      self.processes.append(_CONTEXT.Process(target=_main, args=(
+      self.processes.append(commands.CONTEXT.Process(target=_main, args=(
           flags, own, devices // count, str(log), str(compiled))))
       self.processes[-1].start()
 
@@ -66,13 +59,6 @@ class Job:
 
 def _main(flags, env, devices, log, compiled) -> None:
   """One process."""
-  file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-  for stream in (1, 2):
-    os.dup2(file, stream)
-  sys.stdout, sys.stderr = (os.fdopen(
-      stream, 'w', buffering=1, closefd=False) for stream in (1, 2))
-  # The fork server has its own ideas.
-  signal.signal(signal.SIGINT, signal.default_int_handler)
-  os.environ.update(env)
+  commands.become(env, (log, log))
   from tests import forked
   forked.main(flags, devices, compiled)

@@ -99,7 +99,7 @@ def test_what_is_wrong_is_said_without_a_trace(ended, case):
 
 def test_headline_config_without_network_or_data_says_what_to_do(tmp_path):
   began = time.monotonic()
-  status, _, err = runs.finish(runs.start(
+  status, _, err = runs.finish(runs.start_python(
       '--config=configs/vtab_cifar.py', f'--workdir={tmp_path / "w"}',
       f'--config.data.path={tmp_path}'))
   assert time.monotonic() - began < 30
@@ -114,7 +114,7 @@ def test_workdir_is_named_after_the_config(tmp_path, weights):
   config.write_text(
       'from tests import runs\ndef get_config():\n'
       f'  return runs.config({weights!r}, val="", epochs=0.2)\n')
-  process = runs.start(f'--config={config}', cwd=tmp_path)
+  process = runs.start_python(f'--config={config}', cwd=tmp_path)
   status, out, err = runs.finish(process)
   assert status == 0, err
   assert (tmp_path / 'runs' / 'some_name' / 'result.json').exists()

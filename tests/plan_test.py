@@ -31,7 +31,6 @@ def test_a_loop_is_counted_as_often_as_it_runs():
   assert flops.count(gradient, x, w[0]) == 2 * 2 * (2 * 3 * 3)
 
 
-@pytest.mark.as_users
 def test_a_plan_has_the_sizes_of_what_is_built(weights, backbone):
   config = tiny.config(weights)
   made = programs.plan(config, tiny.CLASSES, jax.devices()[:1])

@@ -1,5 +1,6 @@
 """A run that is killed goes on to the same bits; one process at a time."""
 
+import functools
 import json
 import random
 import signal
@@ -11,6 +12,8 @@ import safetensors.numpy
 
 from tests import runs
 
+# The bits are those of programs as users have them.
+start = functools.partial(runs.start, quick=False)
 STEPS = 24
 # The third process is killed as it completes the checkpoint of this step.
 WRITE = 20
@@ -33,16 +36,18 @@ def both(tmp_path_factory, weights):
   folder = tmp_path_factory.mktemp('resume')
   config = runs.config_file(folder / 'config.py', weights)
   whole, killed = folder / 'whole', folder / 'killed'
-  uninterrupted = runs.start(f'--config={config}', f'--workdir={whole}')
+  # In a Python of its own, whose hashes are its own too, as is the last.
+  uninterrupted = runs.start_python(
+      f'--config={config}', f'--workdir={whole}', quick=False)
   command = f'--config={config}', f'--workdir={killed}'
   second, left, cache = None, [], folder / 'cache'
   for step in KILLS:
     reached = folder / f'reached_{step}'
-    process = runs.start(
+    process = start(
         *command, stop=f'step:{step}', reached=reached, cache=cache)
     runs.wait_for(reached, process)
     if second is None:
-      second = runs.finish(runs.start(*command))
+      second = runs.finish(start(*command))
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -50,10 +55,11 @@ def both(tmp_path_factory, weights):
     with (killed / 'metrics.jsonl').open('a') as file:
       file.write(TORN)
   status, _, err = runs.finish(
-      runs.start(*command, stop=f'write:{WRITE}', cache=cache))
+      start(*command, stop=f'write:{WRITE}', cache=cache))
   assert status == -signal.SIGKILL, err
   left.append(sorted(p.name for p in (killed / 'checkpoints').iterdir()))
-  last = runs.finish(runs.start(*command, cache=cache))
+  last = runs.finish(
+      runs.start_python(*command, cache=cache, quick=False))
   assert last[0] == 0, last[2]
   status, _, err = runs.finish(uninterrupted)
   assert status == 0, err

@@ -8,7 +8,7 @@ import sys
 import time
 
 import lst
-from tests import tiny
+from tests import commands, compiling, tiny
 
 ROOT = pathlib.Path(lst.__file__).parents[1]
 TIMEOUT = 120
@@ -69,28 +69,42 @@ def get_config():
 
 
 def start(
-    *arguments, stop='', reached='', cache='', cwd=ROOT) -> subprocess.Popen:
-  """`python -m lst.main` with these arguments, in a process of its own.
+    *arguments, stop='', reached='', cache='', quick=True
+) -> commands.Command:
+  """`python -m lst.main` with these arguments, in a forked process.
 
   Processes of one `cache` folder share what they compile.
   """
-  shared = {
-      'JAX_COMPILATION_CACHE_DIR': str(cache),
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'} if cache else {}
+  return commands.Command(
+      'lst.main', *arguments, cwd=ROOT, compiled=cache, quick=quick,
+      env={'STOP': stop, 'REACHED': str(reached)})
+
+
+def start_python(
+    *arguments, cache='', quick=True, cwd=ROOT, module='lst.main'
+) -> subprocess.Popen:
+  """The same in a Python of its own, as users start it."""
   return subprocess.Popen(
-      [sys.executable, '-m', 'lst.main', *map(str, arguments)], cwd=cwd,
-      env={**os.environ, 'PYTHONPATH': str(ROOT), 'STOP': stop,
-           'REACHED': str(reached), **shared},
-      text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+      [sys.executable, '-m', module, *map(str, arguments)], cwd=cwd,
+      env={**os.environ, 'PYTHONPATH': str(ROOT), 'STOP': '',
+           **(compiling.ENVIRONMENT if quick else {}), **({
+               'JAX_COMPILATION_CACHE_DIR': str(cache),
+               'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
+               if cache else {})}, text=True,
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+def finish(
+    process: subprocess.Popen | commands.Command
+) -> tuple[int, str, str]:
   """(exit status, output, errors) of a process that ends by itself."""
   out, err = process.communicate(timeout=TIMEOUT)
   return process.returncode, out, err
 
 
-def wait_for(path: pathlib.Path, process: subprocess.Popen) -> None:
+def wait_for(
+    path: pathlib.Path, process: subprocess.Popen | commands.Command
+) -> None:
   """Waits for a file that `process` is to make."""
   deadline = time.monotonic() + TIMEOUT
   while not path.exists():

@@ -65,10 +65,7 @@ FACTS = {
 }
 
 
-# Compiling is most of the time, and each of these runs once.
-@functools.partial(jax.jit, static_argnums=(0, 3), compiler_options={
-    'xla_backend_optimization_level': 0,
-    'xla_llvm_disable_expensive_passes': True})
+@functools.partial(jax.jit, static_argnums=(0, 3))
 def states_of(vit, params, images, eps):
   """{name: all 2L + 1 states and the final norm of the last} of each image."""
   states = {name: [] for name in images}

@@ -41,6 +41,17 @@ def run(vit, params, x, at):
   return jax.jit(lambda p, x: vit.apply({'params': p}, x, at))(params, x)
 
 
+def states(vit, params, x):
+  """State k of every k, of one pass."""
+  @jax.jit
+  def states(params, x):
+    seen = {}
+    vit.apply({'params': params}, x, lambda k, x: seen.update({k: x}) or x)
+    return seen
+
+  return states(params, x)
+
+
 @pytest.mark.parametrize('name', VARIANTS)
 def test_the_hook_sees_every_state_once_and_in_order(name):
   vit = VARIANTS[name]
@@ -55,17 +66,21 @@ def test_the_hook_sees_every_state_once_and_in_order(name):
   assert out.shape == (2, tokens, 24)
 
 
+@jax.jit
+def changed_states(params, changes):
+  seen = []
+  def at(i, x):
+    seen.append(x)
+    return x + changes[i]
+  out = TINY.apply({'params': params}, images(), at)
+  return [*seen, out]
+
+
 @pytest.mark.parametrize('k', range(5))
 def test_a_changed_state_changes_what_follows_and_nothing_before(k):
-  params = random_params(TINY)
-  def states(change):
-    seen = []
-    def at(i, x):
-      seen.append(x)
-      return x + change * (i == k)
-    out = TINY.apply({'params': params}, images(), at)
-    return [*seen, out]
-  plain, changed = states(0.0), states(0.1)
+  params, none = random_params(TINY), jnp.zeros(5)
+  plain, changed = (
+      changed_states(params, x) for x in (none, none.at[k].set(0.1)))
   # at() records a state before it changes it, so state k itself is equal.
   for i in range(k + 1):
     np.testing.assert_array_equal(plain[i], changed[i])

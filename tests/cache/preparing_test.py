@@ -11,7 +11,7 @@ import pytest
 from lst import cache, data
 from lst import method as methods
 from lst.cache import origins, preparing
-from tests import tiny
+from tests import commands, tiny
 
 EPOCHS = 50
 COUNT = 20
@@ -177,10 +177,8 @@ def test_what_extract_computes_counts(parts, backbone):
 
 
 def run(*arguments, root):
-  return subprocess.run(
-      [sys.executable, '-m', 'lst.cache', *map(str, arguments)],
-      capture_output=True, text=True, timeout=120,
-      env={**os.environ, 'LST_CACHE': str(root), 'COLUMNS': '120'})
+  return commands.Command('lst.cache', *arguments, env={
+      'LST_CACHE': str(root), 'COLUMNS': '120'}).ended(120)
 
 
 def test_the_command_line(weights, tmp_path):
@@ -214,8 +212,11 @@ def test_the_command_line(weights, tmp_path):
       text.partition(': ')[2].partition(',')[0]
       for text in status.stdout.splitlines()
   ) == ['0 of 1 shards', '1 of 1 shards']
-  again = run(*build, root=root)
-  # The key is the same in another process.
+  # The key is the same in a Python of its own, with other hashes.
+  again = subprocess.run(
+      [sys.executable, '-m', 'lst.cache', *build], capture_output=True,
+      text=True, timeout=240, check=True,
+      env={**os.environ, 'LST_CACHE': str(root), 'COLUMNS': '120'})
   assert again.stdout.splitlines()[-1:] == done.stdout.splitlines()[-1:]
   assert shard.exists()
 

@@ -34,7 +34,8 @@ def both(tmp_path_factory, weights):
   folder = tmp_path_factory.mktemp('tasks_resume')
   file = runs.config_file(folder / 'config.py', weights, __name__)
   whole, killed, cache = (folder / x for x in ('whole', 'killed', 'cache'))
-  status, _, err = runs.finish(runs.start(
+  # In a Python of its own, whose hashes are its own too.
+  status, _, err = runs.finish(runs.start_python(
       f'--config={file}', f'--workdir={whole}', cache=cache))
   assert status == 0, err
   command = f'--config={file}', f'--workdir={killed}'

@@ -103,7 +103,6 @@ def test_linear_probes(backbone, batch, tmp_path):
   check_rows(served, served.predict(features, task), features, task)
 
 
-@pytest.mark.as_users
 def test_cost_is_that_of_few(backbone, batch, tmp_path):
   many = [make(tmp_path, backbone, k) for k in range(20)]
   features = extracted(backbone, batch)
