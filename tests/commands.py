@@ -1,8 +1,8 @@
 """`python -m` of this project in processes that are forked, imports done.
 
 Starting Python and importing JAX is most of what a tiny run costs; here it is
-paid once for all that a file of tests starts. Each is a real process, with one
-device, flags and outputs of its own, and can be killed.
+paid once for all that a file of tests starts. Each is a real process, with
+devices, flags and outputs of its own, and can be killed.
 """
 
 import multiprocessing
@@ -27,16 +27,17 @@ class Command:
     env: what its environment has beside ours.
     cwd: the folder it runs in.
     compiled: folder of compiled programs that it shares, or ''.
+    devices: that it has.
     quick: whether it compiles quickly (tests/compiling.py).
   """
 
   def __init__(self, module, *arguments, env=None, cwd='.', compiled='',
-               quick=True):
+               devices=1, quick=True):
     self._folder = tempfile.TemporaryDirectory()
     self._files = [pathlib.Path(self._folder.name) / x for x in ('out', 'err')]
     self._process = CONTEXT.Process(target=_main, args=(
         module, [str(x) for x in arguments], {**os.environ, **(env or {})},
-        str(cwd), [str(x) for x in self._files], str(compiled), quick))
+        str(cwd), [str(x) for x in self._files], str(compiled), devices, quick))
     self._process.start()
 
   @property
@@ -81,10 +82,11 @@ def become(env, files) -> None:
   os.environ.update(env)
 
 
-def _main(module, arguments, env, cwd, files, compiled, quick) -> None:
+def _main(
+    module, arguments, env, cwd, files, compiled, devices, quick) -> None:
   become(env, files)
   os.chdir(cwd)
   from tests import forked
-  forked.prepare(1, compiled, quick)
+  forked.prepare(devices, compiled, quick)
   sys.argv = [module, *arguments]
   runpy.run_module(module, run_name='__main__', alter_sys=True)

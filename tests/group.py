@@ -9,7 +9,7 @@ import sys
 
 import jax
 
-from tests import runs
+from tests import commands, compiling, runs
 
 DEVICES = 8
 # Seconds after which the others of a job count a silent process as lost.
@@ -76,34 +76,36 @@ def environment(index: int, count: int, port: int) -> dict[str, str]:
       'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
       'JAX_PROCESS_ID': str(index), 'JAX_NUM_PROCESSES': str(count),
       'JAX_NUM_CPU_DEVICES': str(DEVICES // count),
-      'XLA_FLAGS': '--xla_cpu_multi_thread_eigen=false'}
+      **compiling.ENVIRONMENT, 'XLA_FLAGS': ' '.join((
+          compiling.ENVIRONMENT['XLA_FLAGS'],
+          '--xla_cpu_multi_thread_eigen=false'))}
 
 
 def job(count: int, *flags, last=None) -> list:
-  """The command of a job in so many processes; see `start`."""
-  return _start(count, [str(runs.ROOT / 'launch' / 'run.sh'), *flags], last)
-
-
-def start(count: int, module: str, *arguments, last=None) -> list:
-  """`python -m module arguments` as so many processes of one job.
+  """The command of a job in so many processes.
 
   Args:
     count: of processes.
-    module, arguments: of each.
+    *flags: of `python -m lst.main`.
     last: what the environment of the last one has beside that of the others.
   """
-  return _start(
-      count, [sys.executable, '-m', module, *map(str, arguments)], last)
-
-
-def _start(count, command, last) -> list:
   at = port()
   return [
       subprocess.Popen(
-          command, cwd=runs.ROOT,
+          [runs.ROOT / 'launch' / 'run.sh', *flags], cwd=runs.ROOT,
           env=environment(index, count, at) | (
               last or {} if index == count - 1 else {}), text=True,
           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+      for index in range(count)]
+
+
+def start(count: int, module: str, *arguments) -> list[commands.Command]:
+  """`python -m module arguments` as so many forked processes of one job."""
+  at = port()
+  return [
+      commands.Command(
+          module, *arguments, cwd=runs.ROOT, devices=DEVICES // count,
+          env=environment(index, count, at))
       for index in range(count)]
 
 

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -12,7 +10,7 @@ from lst import data
 from lst.data import prepare as fetching
 from lst.vtab import prepare, suites, tasks
 from lst.vtab.checks import check
-from tests import runs
+from tests import commands
 from tests.vtab import made
 
 SMALL = ('caltech101', 'dtd', 'kitti', 'oxford_iiit_pet')
@@ -146,8 +144,5 @@ def test_a_folder_of_another_name(ready, tmp_path):
     (('report', '--workdir=nowhere'), 'nowhere holds no runs of a suite'),
 ])
 def test_the_command_says_what_is_wrong(arguments, words, tmp_path):
-  done = subprocess.run(
-      [sys.executable, '-m', 'lst.vtab', *arguments], cwd=tmp_path, text=True,
-      capture_output=True, check=False,
-      env={**os.environ, 'PYTHONPATH': str(runs.ROOT)})
+  done = commands.Command('lst.vtab', *arguments, cwd=tmp_path).ended(120)
   assert done.returncode in (1, 2) and words in done.stderr

@@ -14,7 +14,7 @@ import pytest
 from lst import config as config_lib
 from lst import workdir
 from lst.vtab import process, protocol, report, run, suites
-from tests import runs, tiny
+from tests import compiling, runs, tiny
 from tests.vtab import made
 
 
@@ -232,7 +232,7 @@ def get_config():
       f'--path={ready}', '--task=two', f'--config={tmp_path}/tiny_suite.py',
       f'--workdir={tmp_path}/runs']
   environment = {
-      **os.environ, 'PYTHONPATH': str(runs.ROOT),
+      **os.environ, **compiling.ENVIRONMENT, 'PYTHONPATH': str(runs.ROOT),
       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
   first = tmp_path / 'runs' / 'two' / 'seed0' / 'result.json'
   process_ = subprocess.Popen(command, env=environment, cwd=runs.ROOT)
