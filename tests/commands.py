@@ -5,10 +5,13 @@ paid once for all that a file of tests starts. Each is a real process, with
 devices, flags and outputs of its own, and can be killed.
 """
 
+import atexit
+import functools
 import multiprocessing
 import os
 import pathlib
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,8 +36,8 @@ class Command:
 
   def __init__(self, module, *arguments, env=None, cwd='.', compiled='',
                devices=1, quick=True):
-    self._folder = tempfile.TemporaryDirectory()
-    self._files = [pathlib.Path(self._folder.name) / x for x in ('out', 'err')]
+    folder = pathlib.Path(tempfile.mkdtemp(dir=_folder()))
+    self._files = [folder / x for x in ('out', 'err')]
     self._process = CONTEXT.Process(target=_main, args=(
         module, [str(x) for x in arguments], {**os.environ, **(env or {})},
         str(cwd), [str(x) for x in self._files], str(compiled), devices, quick))
@@ -67,6 +70,14 @@ class Command:
     finally:
       self.kill()
     return subprocess.CompletedProcess((), self.returncode, out, err)
+
+
+@functools.cache
+def _folder() -> str:
+  """Where outputs go, as long as this process lives."""
+  out = tempfile.mkdtemp()
+  atexit.register(shutil.rmtree, out, ignore_errors=True)
+  return out
 
 
 def become(env, files) -> None:
