@@ -227,10 +227,11 @@ def test_eight_devices_give_what_one_gives(case, batch):
   theirs = jax.jit(functools.partial(descended, built.method.predict))(
       params, built.frozen, placed)
   scored = built.eval_step(params, built.frozen, placed)
-  assert_close(
-      *jax.device_get(((ours, ours[2]), (theirs, scored))), atol=2e-5)
+  ours, theirs, params = jax.device_get((
+      (ours, ours[2]), (theirs, scored), params))
+  assert_close(ours, theirs, atol=2e-5)
   moved = jax.tree.map(
-      lambda a, b: float(jnp.abs(a - b).max()), theirs[0], params)
+      lambda a, b: np.abs(a - b).max(), theirs[0][0], params)
   assert min(jax.tree.leaves(moved)) > 1e-6
 
 
@@ -271,7 +272,8 @@ def test_as_many_parameters_as_declared(case):
 
 
 def test_every_parameter_has_a_gradient(case, batch):
-  before, (after, sums, _) = scrambled(case.one).params, case.descend(batch)
+  before, (after, sums, _) = jax.device_get((
+      scrambled(case.one).params, case.descend(batch)))
   # Of the sum over the batch; what has no gradient stays as it is to the bit.
   grads = jax.tree.map(lambda a, b: float(sums.count) * (a - b), before, after)
   for path, g in jax.tree.leaves_with_path(grads):

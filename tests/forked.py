@@ -1,5 +1,7 @@
 """What a forked process imports ahead, and what it is to do first."""
 
+import gc
+
 import jax
 import orbax.checkpoint  # noqa: F401
 import sklearn.datasets  # noqa: F401
@@ -11,6 +13,9 @@ import lst.sweep
 import lst.tasks
 import lst.train  # noqa: F401
 from tests import compiling
+
+# What all processes share is looked through by none of them.
+gc.freeze()
 
 
 def prepare(devices: int, compiled: str, quick: bool = True) -> None:

@@ -54,14 +54,6 @@ def total(params, adapted, frozen, batch):
   return losses.cross_entropy(logits, batch.label).sum()
 
 
-@pytest.fixture(scope='module', autouse=True)
-def quick_compiler():
-  """Most of the time here goes into programs that run for milliseconds."""
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
-
-
 @pytest.mark.parametrize('name', TUNINGS)
 def test_bf16_has_the_gradients_of_f32_but_for_rounding(name, weights, batch):
   grads = []

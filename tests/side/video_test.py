@@ -9,10 +9,7 @@ from lst import Features, Norm, SideNetwork
 from lst import config as config_lib
 from lst.side import ClipLadder, ClipLinear, ClipLowRank, Ladder, build
 from lst.side.low_rank import ACTIVATIONS
-from tests.contracts_test import quick_compiler
 from tests.side.low_rank_test import scramble
-
-__all__ = ['quick_compiler']
 
 B, T, S, D, L = 2, 4, 5, 6, 7
 AXIS = {'channel': 3, 'space': 2, 'time': 1}
