@@ -18,7 +18,7 @@ MEASURED = {'seconds', 'images_per_second', 'speed', 'peak_memory_bytes',
             'flops_step', 'flops_step_over_forward', 'config', 'devices'}
 STEPS = 12
 # Seconds for the processes of a job, which may share a core.
-LONG = 300
+LONG = 600
 
 
 class Chain(NamedTuple):

@@ -13,7 +13,7 @@ EXAMPLES, BATCH, EPOCHS = 60, 8, 8
 STEPS = EPOCHS * EXAMPLES // BATCH
 DEVICES = 4
 # Seconds of silence that a process may have, and for a job to be under way.
-LOST, LONG = 8, 240
+LOST, LONG = 8, 600
 # Seconds that a step takes at least, so that a kill finds one.
 PACE = 0.02
 

@@ -11,7 +11,8 @@ import lst
 from tests import commands, compiling, tiny
 
 ROOT = pathlib.Path(lst.__file__).parents[1]
-TIMEOUT = 120
+# Seconds that a process may take at most; on a busy machine it takes long.
+TIMEOUT = 600
 
 # Put ahead of a config file, these lines make the process stop where the
 # environment says: asleep ahead of a step ('step:7'), until it is killed from

@@ -178,7 +178,7 @@ def test_what_extract_computes_counts(parts, backbone):
 
 def run(*arguments, root):
   return commands.Command('lst.cache', *arguments, env={
-      'LST_CACHE': str(root), 'COLUMNS': '120'}).ended(120)
+      'LST_CACHE': str(root), 'COLUMNS': '120'}).ended(600)
 
 
 def test_the_command_line(weights, tmp_path):
@@ -215,7 +215,7 @@ def test_the_command_line(weights, tmp_path):
   # The key is the same in a Python of its own, with other hashes.
   again = subprocess.run(
       [sys.executable, '-m', 'lst.cache', *build], capture_output=True,
-      text=True, timeout=240, check=True,
+      text=True, timeout=600, check=True,
       env={**os.environ, 'LST_CACHE': str(root), 'COLUMNS': '120'})
   assert again.stdout.splitlines()[-1:] == done.stdout.splitlines()[-1:]
   assert shard.exists()

@@ -144,5 +144,5 @@ def test_a_folder_of_another_name(ready, tmp_path):
     (('report', '--workdir=nowhere'), 'nowhere holds no runs of a suite'),
 ])
 def test_the_command_says_what_is_wrong(arguments, words, tmp_path):
-  done = commands.Command('lst.vtab', *arguments, cwd=tmp_path).ended(120)
+  done = commands.Command('lst.vtab', *arguments, cwd=tmp_path).ended(600)
   assert done.returncode in (1, 2) and words in done.stderr
