@@ -10,6 +10,7 @@ import pytest
 from lst import build, inputs, losses, method, placement, sharding
 from lst.backbones.backbone import extractor
 from tests import tiny
+from tests.conftest import devices
 from tests.placement.conftest import EDGES
 
 D = tiny.VIT.width
@@ -86,7 +87,7 @@ def test_new_adapters_leave_the_logits_to_the_bit(seed, precise, batch):
 
   head = adapted(precise, ())
   random = {'adapters': {}, 'head': started(head, precise, batch)['head']}
-  norm = head.extract(precise.frozen, images).norm
+  norm = jax.jit(lambda f, x: head.extract(f, x).norm)(precise.frozen, images)
 
   logits = jax.jit(lambda x: head.resume(
       random, precise.frozen, method.Features((x,), norm)))
@@ -188,20 +189,22 @@ def test_parts_of_the_backbone_are_its_whole(precise, batch):
 @pytest.fixture(scope='module')
 def runs(weights):
   """Three steps of training with the plain pass online, and from a cache."""
-  out = []
-  for mode in ('off', 'ram'):
-    config = tiny.config(weights, ('placed', 'losa'))
-    config.data.train, config.data.test = 'train[:24]', 'test[:8]'
-    config.placement.edges = LOW
-    config.cache.mode, config.train.epochs = mode, 3.0
-    built, batches_of = inputs.open_(config, build.build(config))
-    state, batches = built.state, batches_of.train(0)
-    for _ in range(3):
-      ready = batches_of.ready(sharding.put_batch(next(batches), built.mesh))
-      state, sums = built.train_step(state, built.frozen, ready)
-    batches.close()
-    out.append((batches_of, state.params, sums))
-  return out
+  with devices(1):
+    return [_trained(weights, mode) for mode in ('off', 'ram')]
+
+
+def _trained(weights, mode):
+  config = tiny.config(weights, ('placed', 'losa'))
+  config.data.train, config.data.test = 'train[:24]', 'test[:8]'
+  config.placement.edges = LOW
+  config.cache.mode, config.train.epochs = mode, 3.0
+  built, batches_of = inputs.open_(config, build.build(config))
+  state, batches = built.state, batches_of.train(0)
+  for _ in range(3):
+    ready = batches_of.ready(sharding.put_batch(next(batches), built.mesh))
+    state, sums = built.train_step(state, built.frozen, ready)
+  batches.close()
+  return batches_of, state.params, sums
 
 
 @pytest.mark.as_users
