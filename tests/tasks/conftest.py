@@ -5,11 +5,6 @@ import pytest
 from tests.conftest import devices
 
 
-@pytest.fixture(scope='module', autouse=True)
-def quickly(quick):
-  """All of these tests."""
-
-
 @pytest.fixture
 def one_device():
   """Quicker to compile for than all of them."""
