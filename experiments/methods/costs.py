@@ -14,6 +14,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 from experiments.methods.methods import METHODS
 from experiments.methods.run import config_of
@@ -48,37 +50,37 @@ def measured(name: str, size: int, repeats: int, weights: str) -> dict:
   batches = batches_of.train(0)
   batch = sharding.put_batch(next(batches), built.mesh)
   batches.close()
-  state, frozen = built.state, built.frozen
-
-  def timed(step, state):
-    began = time.perf_counter()
-    state, _ = jax.block_until_ready(step(state))
-    return 1e3 * (time.perf_counter() - began), state
-
-  def online(state):
-    return built.train_step(state, frozen, batches_of.ready(batch))
-
-  ready = batches_of.ready(batch)
-  times = {'step_ms': [], 'kept_step_ms': []}
-  for _ in range(repeats + 2):
-    ms, state = timed(online, state)
-    times['step_ms'].append(ms)
-    if built.method.readout:
-      ms, state = timed(lambda s: built.train_step(s, frozen, ready), state)
-      times['kept_step_ms'].append(ms)
-  image = batch.inputs
-  forward = flops.count(built.backbone.apply, built.weights, image)
-  of_step = flops.count(built.train_step, state, frozen, ready)
-  if built.method.readout and not batches_of.online:
-    raise RuntimeError('the features come from a cache')
-  return {
-      'trainable_params': report.count(state.params),
-      'step_flops': of_step + forward * (ready is not batch),
+  ready, beside = batches_of.ready(batch), built.method.readout is not None
+  times = {
+      'step_ms': timed(
+          lambda state: built.train_step(
+              state, built.frozen, batches_of.ready(batch)),
+          built.state, repeats),
+      'kept_step_ms': timed(
+          lambda state: built.train_step(state, built.frozen, ready),
+          built.state, repeats) if beside else []}
+  forward = flops.count(built.backbone.apply, built.weights, batch.inputs)
+  of_step = flops.count(built.train_step, built.state, built.frozen, ready)
+  return times | {
+      'trainable_params': report.count(built.state.params),
+      # Features are made by a program of their own.
+      'step_flops': of_step + forward * beside,
       'forward_flops': forward,
       'peak_mib': round(report.peak_memory() / 2**20),
-      **{k: v[2:] for k, v in times.items()},
-      'size': size, 'batch': len(image),
+      'size': size, 'batch': len(batch.inputs),
       'device': jax.devices()[0].device_kind}
+
+
+def timed(step: Callable, state: Any, repeats: int) -> list[float]:
+  """Milliseconds of each step, (state) -> (state, sums); after two others."""
+  import jax
+
+  out = []
+  for _ in range(repeats + 2):
+    began = time.perf_counter()
+    state, _ = jax.block_until_ready(step(state))
+    out.append(1e3 * (time.perf_counter() - began))
+  return out[2:]
 
 
 def row(name: str, turns: list[dict]) -> dict:
