@@ -1,27 +1,30 @@
 """The comparison of methods at tiny size: it tunes, goes on, and tabulates."""
 
 import csv
+import itertools
 
+import jax
+import numpy as np
 import pytest
 
-from experiments.methods import figure, run
-from experiments.methods.methods import METHODS, at_the_edge, points
+from experiments.methods import costs, figure, fit, methods, run
+from experiments.methods.methods import METHODS, Point, following
+from lst import build, inputs, method, sharding, side, tuning
 from lst import config as config_lib
-from lst import method, side, tuning
+from lst.backbones import backbone as backbones
+from lst.vtab import suites
 from tests import tiny
 
 
 @pytest.mark.parametrize('name', METHODS)
-def test_every_point_is_a_config_of_a_method(name, weights, backbone):
-  tried = points(METHODS[name])
-  assert len(tried) == 20 and len({str(point) for point in tried}) == 20
-  rates = sorted({point['optimizer.lr'] for point in tried})
-  assert rates[2] == METHODS[name].rate
-  config = tiny.config(weights)
-  for point in tried:
-    config.update_from_flattened_dict(point)
+def test_every_point_is_a_config_of_a_method(name, backbone):
+  entry = METHODS[name]
+  for option in entry.option[1]:
+    config = run.config_of(entry, option, 32, 1.0)
+    config_lib.check(config)
     method.build(config, backbone, tiny.CLASSES)
-  config_lib.check(config)
+  rates = [point.lr for point in methods.first(entry)]
+  assert rates[1] == entry.rate and rates == sorted(rates) and len(rates) == 3
 
 
 def test_every_method_is_compared():
@@ -31,66 +34,152 @@ def test_every_method_is_compared():
   assert {f['side.name'] for f in fields if f['method'] == 'side'} == set(
       side.SIDES)
   assert set(tuning.TUNINGS) < set(method.METHODS)
+  for name in costs.REMAT:
+    assert costs.entry_of(name).fields['tuning.remat'] is True
 
 
-def test_the_best_on_validation_is_chosen_and_the_edge_seen(tmp_path, capsys):
-  asked = []
-
-  def fake(point, folder):
-    asked.append(folder)
-    far = abs(point['optimizer.lr'] - 1e-2) + point['optimizer.weight_decay']
-    return {'val_accuracy': 1 - far - point['tuning.ssf_like']}
-
+def searched(score):
+  """The points that the search tries when `score(point)` is what they get."""
   entry = METHODS['ssf']
-  METHODS['made'] = entry._replace(options=('tuning.ssf_like', (0.2, 0.1)))
-  try:
-    chosen = run.tuned(fake, 'made', tmp_path, 5)
-    assert chosen['optimizer.lr'] == 1e-2
-    assert chosen['optimizer.weight_decay'] == 1e-4
-    assert chosen['tuning.ssf_like'] == 0.1
-    assert len(asked) == len(set(asked)) == 20
-    assert not at_the_edge(chosen, entry) and not capsys.readouterr().out
-    METHODS['made'] = METHODS['made']._replace(rate=1e-3)
-    assert run.tuned(fake, 'made', tmp_path, 5)['optimizer.lr'] == 1e-2
-    assert 'move the middle' in capsys.readouterr().out
-  finally:
-    del METHODS['made']
+  tried = {point: score(point) for point in methods.first(entry)}
+  while (point := following(entry, tried)) is not None:
+    assert point not in tried
+    tried[point] = score(point)
+  return tried
 
 
-def test_a_rehearsal_leaves_rows_a_table_and_a_figure(
-    weights, tmp_path, monkeypatch):
-  monkeypatch.chdir(run.HERE.parents[1])
+def test_the_search_goes_on_until_the_best_has_all_its_neighbours():
+  def score(point):
+    return (-abs(np.log10(point.lr) + 4) + (point.weight_decay == 1e-2)
+            + (point.option == 0.1))
+
+  tried = searched(score)
+  best = methods.best(tried)
+  # Far from where it began, 3e-3.
+  assert best == Point(1e-4, 1e-2, 0.1)
+  assert not methods.under_tuned(best, tried)
+  assert {p.lr for p in tried} >= {3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2}
+
+
+def test_a_search_that_ends_at_the_last_rate_is_told():
+  tried = searched(lambda point: point.lr)
+  assert methods.best(tried).lr == methods.RATES[-1]
+  assert methods.under_tuned(methods.best(tried), tried)
+  assert len(searched(lambda point: -point.lr)) <= methods.MOST
+
+
+def test_of_equals_the_first_is_chosen():
+  tried = searched(lambda point: 0.5)
+  assert methods.best(tried) == methods.first(METHODS['ssf'])[0]
+
+
+@pytest.fixture(scope='module')
+def digits(weights):
+  """(config, task, backbone) of the digits at tiny size."""
+  config = tiny.config(weights)
+  config.backbone.image_size = tiny.SIZE
+  task, = suites.select('bundled', '', ('digits',))
+  found = fit.read(config, task)
+  few = {'train': 40, 'val': 24, 'both': 48, 'test': 30}
+  splits = {
+      name: fit.Examples(found.splits[name].images[:n],
+                         found.splits[name].labels[:n])
+      for name, n in few.items()}
+  return config, found._replace(splits=splits), backbones.build(config.backbone)
+
+
+def test_a_task_is_read_as_its_protocol_has_it(weights):
+  config = tiny.config(weights)
+  config.backbone.image_size = tiny.SIZE
+  task, = suites.select('bundled', '', ('digits',))
+  found = fit.read(config, task)
+  sizes = {name: len(x.labels) for name, x in found.splits.items()}
+  assert sizes == {'train': 800, 'val': 200, 'both': 1000, 'test': 797}
+  assert found.splits['both'].images.shape == (1000, tiny.SIZE, tiny.SIZE, 3)
+  joined = [found.splits[name].images for name in ('train', 'val')]
+  np.testing.assert_array_equal(
+      np.concatenate(joined), found.splits['both'].images)
+
+
+@pytest.mark.parametrize('case', [('side', 'losa'), ('lora', 'losa')])
+def test_a_run_is_that_of_the_package(digits, weights, case, monkeypatch):
+  _, task, backbone = digits
+  config = tiny.config(weights, case)
+  config.backbone.image_size = tiny.SIZE
+  config.data.train, config.cache.mode = 'train[:48]', 'off'
+  config.mesh.data = 1
+  config.optimizer.warmup_epochs = 0.5
+  config.optimizer.label_smoothing = 0.1
+  config.seed, config.optimizer.weight_decay = 2, 0.1
+  monkeypatch.setattr(
+      sharding, 'make_mesh', lambda *args, make=sharding.make_mesh: make(
+          1, 1, jax.local_devices()[:1]))
+  built, batches_of = inputs.open_(config, build.build(config))
+  batches, state = batches_of.train(0), built.state
+  for batch in itertools.islice(batches, built.steps):
+    batch = sharding.put_batch(batch, built.mesh)
+    state, _ = built.train_step(state, built.frozen, batches_of.ready(batch))
+  batches.close()
+  ours = fit.Fitter(config, task, backbone).fitted(
+      config.optimizer.lr, config.optimizer.weight_decay, config.seed, 'both')
+  for (path, a), b in zip(
+      jax.tree.leaves_with_path(ours), jax.tree.leaves(state.params),
+      strict=True):
+    np.testing.assert_allclose(
+        a, b, rtol=1e-4, atol=1e-5, err_msg=jax.tree_util.keystr(path))
+
+
+def test_a_rehearsal_leaves_lines_tables_and_figures(
+    digits, weights, tmp_path, monkeypatch):
+  monkeypatch.setattr(run.fit, 'read', lambda config, task: digits[1])
+  monkeypatch.setattr(fit, 'AT_ONCE', 8)
   arguments = [
-      f'--out={tmp_path / "runs"}', f'--results={tmp_path}', '--rates=0',
-      '--seeds', '0', '1', '--methods', 'lora_qv', '--set',
-      f'backbone.weights="{weights}"', 'train.epochs=1.0',
-      'backbone.dtype="float32"', 'train.batch_size=400',
-      'optimizer.warmup_epochs=0.0']
+      '--suites', 'bundled', '--tasks', 'digits', '--methods', 'linear',
+      '--seeds', '0', '1', '--epochs', '2', f'--weights={weights}',
+      '--dtype=float32', f'--size={tiny.SIZE}', f'--results={tmp_path}']
   run.main(arguments)
-  with (tmp_path / 'results.csv').open() as file:
-    rows = list(csv.DictReader(file))
-  assert [row['seed'] for row in rows] == ['0', '1']
-  for row in rows:
-    assert tuple(row) == run.COLUMNS and '' not in row.values()
-    assert row['task'] == 'digits' and row['method'] == 'lora_qv'
-    assert float(row['step_flops']) > 1e6 and float(row['peak_mib']) > 10
-  assert (tmp_path / 'figure.png').stat().st_size > 5000
-  assert '| lora_qv |' in (tmp_path / 'table.md').read_text()
+  results = figure.read(tmp_path / 'results.csv')
+  tuned = figure.read(tmp_path / 'tuned.csv')
+  assert [row['seed'] for row in results] == ['0', '1']
+  best = max(tuned, key=lambda row: float(row['val_accuracy']))
+  assert all(row['lr'] == best['lr'] for row in results)
+  assert len(tuned) == len({tuple(r[k] for k in Point._fields) for r in tuned})
+  row = costs.row('linear', [{
+      'trainable_params': 10, 'step_flops': 2e9, 'forward_flops': 1e9,
+      'peak_mib': 100, 'step_ms': [3.0, 1.0, 2.0], 'kept_step_ms': [0.5],
+      'size': 16, 'batch': 8, 'device': 'cpu'}])
+  assert (row['step_ms'], row['kept_step_ms']) == (2.0, 0.5)
+  with (tmp_path / 'costs.csv').open('w', newline='') as file:
+    writer = csv.DictWriter(file, costs.FIELDS)
+    writer.writeheader()
+    writer.writerow(row)
+  figure.main([f'--results={tmp_path}'])
+  assert (tmp_path / 'figure_bundled.png').stat().st_size > 5000
+  assert '| linear | no |' in (tmp_path / 'table.md').read_text()
+
   # Nothing is run again.
   def refuse(*args, **kwargs):
     raise AssertionError(args)
-  monkeypatch.setattr(run.subprocess, 'run', refuse)
+
+  monkeypatch.setattr(fit.Fitter, 'accuracy', refuse)
   run.main(arguments)
+  assert figure.read(tmp_path / 'results.csv') == results
 
 
-def test_means_are_over_tasks_then_over_seeds():
+def test_distances_are_over_tasks_and_spreads_over_seeds():
+  accuracies = {
+      ('losa', 'a'): (0.5, 0.7), ('losa', 'b'): (0.6, 0.8),
+      ('lst', 'a'): (0.4, 0.6), ('lst', 'b'): (0.7, 0.9)}
   rows = [
-      {'method': 'm', 'seed': seed, 'task': task, 'test_accuracy': accuracy,
-       **dict.fromkeys(figure.COSTS, cost)}
-      for seed, task, accuracy, cost in (
-          ('0', 'a', 0.5, '2'), ('0', 'b', 0.7, '4'),
-          ('1', 'a', 0.6, ''), ('1', 'b', 0.8, '6'))]
-  found = figure.means(rows)['m']
-  assert found['accuracy'] == pytest.approx(65)
-  assert found['spread'] == pytest.approx(5)
-  assert found['step_ms'] == pytest.approx(4)
+      {'suite': 's', 'method': m, 'task': task, 'seed': str(seed),
+       'test_accuracy': str(x)}
+      for (m, task), values in accuracies.items()
+      for seed, x in enumerate(values)]
+  found = figure.scores(rows, 's')
+  np.testing.assert_allclose(figure.by_seed(found['losa']), [55, 75])
+  gap, error, wins, of = figure.distance(found, 'lst')
+  assert gap == pytest.approx(0.0, abs=1e-9) and (wins, of) == (1, 2)
+  assert error == pytest.approx(10.0)
+  # A method that lacks a task has no mean beside those that have all.
+  assert 'half' not in figure.complete(
+      found | {'half': {'a': {'0': 1.0}}})

@@ -1,12 +1,15 @@
-"""The table and the figure of results.csv: accuracy against each cost.
+"""The tables and the figure: accuracy of every method against its costs.
 
-    python -m experiments.methods.figure experiments/methods/results.csv
+    python -m experiments.methods.figure
+
+reads results.csv, tuned.csv and costs.csv and writes table.md and one PNG for
+each suite.
 """
 
+import argparse
 import collections
 import csv
 import pathlib
-import sys
 
 import matplotlib
 import numpy as np
@@ -14,75 +17,180 @@ import numpy as np
 matplotlib.use('Agg')
 from matplotlib import pyplot
 
+from experiments.methods.methods import METHODS, backpropagates, under_tuned
+from experiments.methods.run import point_of
+
+HERE = pathlib.Path(__file__).parent
 COSTS = {
     'trainable_params': 'trainable parameters',
     'step_flops': 'FLOPs of a step',
     'peak_mib': 'peak memory, MiB',
     'step_ms': 'time of a step, ms',
 }
+# Beside these, LoSA's distance is told.
+RIVALS = ('linear', 'attentive', 'lst', 'last', 'lora_qv', 'lora_all', 'full')
+
+# Of a method that does not back-propagate through the backbone, and of one that
+# does.
+MARKS = {False: ('o', '#c2410c'), True: ('s', '#888888')}
+Scores = dict[str, dict[str, dict[str, float]]]
 
 
-def means(rows: list[dict]) -> dict[str, dict[str, float]]:
-  """Of each method: accuracy over tasks, its spread over seeds, its costs.
+def read(path: pathlib.Path) -> list[dict[str, str]]:
+  """The lines of a CSV; none if it is not there."""
+  if not path.exists():
+    return []
+  with path.open(newline='') as file:
+    return list(csv.DictReader(file))
 
-  Accuracy is the mean over tasks for each seed, in %, then over seeds; spread
-  is the standard deviation of the former.
-  """
-  seeds = collections.defaultdict(lambda: collections.defaultdict(list))
-  costs = collections.defaultdict(lambda: collections.defaultdict(list))
+
+def scores(rows: list[dict], suite: str) -> Scores:
+  """{method: {task: {seed: test accuracy in %}}} of one suite."""
+  out: Scores = collections.defaultdict(
+      lambda: collections.defaultdict(dict))
   for row in rows:
-    seeds[row['method']][row['seed']].append(100 * float(row['test_accuracy']))
-    for name in COSTS:
-      if row[name]:
-        costs[row['method']][name].append(float(row[name]))
-  out = {}
-  for method, by_seed in seeds.items():
-    each = [np.mean(values) for values in by_seed.values()]
-    out[method] = {'accuracy': np.mean(each), 'spread': np.std(each)} | {
-        name: np.mean(costs[method][name]) if costs[method][name] else np.nan
-        for name in COSTS}
+    if row['suite'] == suite:
+      out[row['method']][row['task']][row['seed']] = (
+          100 * float(row['test_accuracy']))
   return out
 
 
-def table(found: dict[str, dict[str, float]]) -> str:
-  """Markdown, best method first."""
-  lines = ['| method | test accuracy, % | ' + ' | '.join(COSTS.values()) + ' |',
-           '|---' * (2 + len(COSTS)) + '|']
-  for method, row in sorted(
-      found.items(), key=lambda item: -item[1]['accuracy']):
-    cells = [f'{row[name]:,.4g}' if row[name] < 1e4 else f'{row[name]:.3g}'
-             for name in COSTS]
-    lines.append(
-        f'| {method} | {row["accuracy"]:.1f} ± {row["spread"]:.1f} | '
-        + ' | '.join(cells) + ' |')
-  return '\n'.join(lines) + '\n'
+def complete(found: Scores) -> Scores:
+  """The methods that have as many tasks as the one with the most."""
+  most = max((len(tasks) for tasks in found.values()), default=0)
+  return {m: tasks for m, tasks in found.items() if len(tasks) == most}
 
 
-def plot(found: dict[str, dict[str, float]], path: pathlib.Path) -> None:
+def by_seed(tasks: dict[str, dict[str, float]]) -> np.ndarray:
+  """The mean over tasks of each seed that all of them have, (S,)."""
+  seeds = sorted(set.intersection(*(set(x) for x in tasks.values())))
+  return np.array([
+      np.mean([x[seed] for x in tasks.values()]) for seed in seeds])
+
+
+def distance(found: Scores, rival: str) -> tuple[float, float, int, int]:
+  """LoSA's mean over tasks less a rival's.
+
+  Returns:
+    The difference, its standard error over tasks, the tasks that LoSA wins,
+    and all of them.
+  """
+  ours, theirs = found['losa'], found[rival]
+  each = np.array([
+      np.mean(list(ours[task].values())) - np.mean(list(theirs[task].values()))
+      for task in ours])
+  error = each.std(ddof=1) / np.sqrt(len(each)) if len(each) > 1 else np.nan
+  return each.mean(), error, int((each > 0).sum()), len(each)
+
+
+def _number(text: str) -> str:
+  if not text:
+    return '-'
+  value = float(text)
+  return f'{value:,.4g}' if value < 1e4 else f'{value:.3g}'
+
+
+def suite_table(found: Scores, costs: dict[str, dict]) -> list[str]:
+  """Markdown: each method's mean, spread over seeds, and costs; best first."""
+  lines = [
+      '| method | backprop through the backbone | mean test accuracy, % | '
+      + ' | '.join(COSTS.values()) + ' | with features kept, ms |',
+      '|---' * (4 + len(COSTS)) + '|']
+  means = {method: by_seed(tasks) for method, tasks in found.items()}
+  for method in sorted(means, key=lambda m: -means[m].mean()):
+    names = [method] + [n for n in costs if n.startswith(f'{method} +')]
+    for name in names:
+      cost = costs.get(name, {})
+      cells = [_number(cost.get(k, '')) for k in (*COSTS, 'kept_step_ms')]
+      through = 'yes' if backpropagates(METHODS[method]) else 'no'
+      lines.append(
+          f'| {name} | {through} | {means[method].mean():.1f} ± '
+          f'{means[method].std():.1f} | ' + ' | '.join(cells) + ' |')
+  return lines
+
+
+def task_table(found: Scores) -> list[str]:
+  """Markdown: the mean over seeds of every method on every task."""
+  tasks = sorted({task for of in found.values() for task in of})
+  lines = ['| method | ' + ' | '.join(tasks) + ' |',
+           '|---' * (1 + len(tasks)) + '|']
+  for method, of in found.items():
+    cells = [f'{np.mean(list(of[task].values())):.1f}' if of.get(task) else '-'
+             for task in tasks]
+    lines.append(f'| {method} | ' + ' | '.join(cells) + ' |')
+  return lines
+
+
+def plot(found: Scores, costs: dict, path: pathlib.Path, title: str) -> None:
   """Accuracy against each cost, one panel for each, to a PNG."""
   figure, panels = pyplot.subplots(
-      1, len(COSTS), figsize=(4 * len(COSTS), 3.5), sharey=True)
+      1, len(COSTS), figsize=(4.2 * len(COSTS), 4.2), sharey=True)
   for panel, (name, label) in zip(panels, COSTS.items(), strict=True):
-    for method, row in found.items():
+    for method, tasks in found.items():
+      value = costs.get(method, {}).get(name)
+      if not value:
+        continue
+      means = by_seed(tasks)
+      mark, colour = MARKS[backpropagates(METHODS[method])]
       panel.errorbar(
-          row[name], row['accuracy'], row['spread'], fmt='o', capsize=2)
+          float(value), means.mean(), means.std(), capsize=2, fmt=mark,
+          color=colour)
       panel.annotate(
-          method, (row[name], row['accuracy']), xytext=(3, 3), fontsize=7,
+          method, (float(value), means.mean()), xytext=(4, 4), fontsize=8,
           textcoords='offset points')
     panel.set(xscale='log', xlabel=label)
-  panels[0].set_ylabel('test accuracy, %')
+    panel.grid(alpha=0.3)
+    panel.margins(x=0.2)
+  panels[0].set_ylabel('mean test accuracy, %')
+  figure.suptitle(f'{title}; circles: no backprop through the backbone')
   figure.tight_layout()
-  figure.savefig(path, dpi=150)
+  figure.savefig(path, dpi=110)
   pyplot.close(figure)
 
 
+def edges(tuned: list[dict]) -> list[str]:
+  """'suite/task/method' of each search whose best rate lies at an end."""
+  searches = collections.defaultdict(dict)
+  for row in tuned:
+    key = row['suite'], row['task'], row['method']
+    point = point_of(row, METHODS[row['method']])
+    searches[key][point] = float(row['val_accuracy'])
+  return ['/'.join(key) for key, tried in searches.items()
+          if under_tuned(max(tried, key=lambda p, t=tried: t[p]), tried)]
+
+
+def report(results: pathlib.Path) -> str:
+  """The text of table.md; draws a figure for each suite."""
+  rows = read(results / 'results.csv')
+  costs = {row['method']: row for row in read(results / 'costs.csv')}
+  text = []
+  for suite in dict.fromkeys(row['suite'] for row in rows):
+    every = scores(rows, suite)
+    found = complete(every)
+    count = max(len(tasks) for tasks in found.values())
+    text += [f'## {suite}: {count} tasks', '', *suite_table(found, costs), '']
+    for rival in RIVALS:
+      if rival in found and 'losa' in found:
+        gap, error, wins, of = distance(found, rival)
+        text.append(
+            f'- LoSA less {rival}: {gap:+.1f} points, standard error over '
+            f'tasks {error:.1f}; above it on {wins} of {of}')
+    text += ['', *task_table(every), '']
+    plot(found, costs, results / f'figure_{suite}.png',
+         f'{suite}, {count} tasks')
+  late = edges(read(results / 'tuned.csv'))
+  text.append(
+      f'Searches whose best rate has no neighbour tried: {len(late)}'
+      + (f' ({", ".join(late)})' if late else ''))
+  return '\n'.join(text) + '\n'
+
+
 def main(argv: list[str] | None = None) -> None:
-  """Writes table.md and figure.png beside results.csv."""
-  path = pathlib.Path((sys.argv[1:] if argv is None else argv)[0])
-  with path.open() as file:
-    found = means(list(csv.DictReader(file)))
-  path.with_name('table.md').write_text(table(found))
-  plot(found, path.with_name('figure.png'))
+  """Writes table.md and the figures."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--results', type=pathlib.Path, default=HERE)
+  args = parser.parse_args(argv)
+  (args.results / 'table.md').write_text(report(args.results))
 
 
 if __name__ == '__main__':

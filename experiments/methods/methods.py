@@ -1,10 +1,13 @@
-"""Every method: its part of a config, and the same number of points to tune."""
+"""Every method: its part of a config, and what is tried to tune it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-# Of Adam; each method tries the five around the middle of its own.
-RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+# Of Adam; a method starts with three of them, around the middle of its own.
+RATES = (
+    1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 DECAYS = (1e-4, 1e-2)
+# Points that a method may try on a task.
+MOST = 12
 
 
 class Entry(NamedTuple):
@@ -12,14 +15,14 @@ class Entry(NamedTuple):
 
   Attributes:
     fields: {field of the config: value} that make it.
-    rate: the middle of its learning rates.
-    options: (field, two values) of its scale, rank or number of tokens; or
-      None, where it has none: then label smoothing takes that place.
+    rate: the middle of its first learning rates.
+    option: (field, two values) of its scale, rank or number of tokens, the
+      first being its default; of label smoothing, where it has none of these.
   """
 
-  fields: dict
+  fields: dict[str, Any]
   rate: float
-  options: tuple[str, tuple] | None = None
+  option: tuple[str, tuple] = ('optimizer.label_smoothing', (0.0, 0.1))
 
 
 def _side(name: str, **fields) -> dict:
@@ -28,21 +31,20 @@ def _side(name: str, **fields) -> dict:
 
 
 def _lora(targets: str) -> Entry:
-  # With rematerialised blocks: the rival in memory.
   return Entry(
-      {'method': 'lora', 'tuning.lora.targets': targets, 'tuning.remat': True},
+      {'method': 'lora', 'tuning.lora.targets': targets},
       3e-3, ('tuning.lora.scale', (1.0, 4.0)))
 
 
 METHODS = {
-    'linear': Entry(_side('linear'), 1e-2),
-    'attentive': Entry(_side('attentive'), 1e-3, ('side.heads', (3, 12))),
+    'linear': Entry(_side('linear'), 3e-3),
+    'attentive': Entry(_side('attentive'), 1e-3, ('side.heads', (12, 3))),
     'losa': Entry(_side('losa'), 3e-3, ('side.rank', (8, 16))),
     'losa_figure': Entry(
         _side('losa', residual='figure'), 3e-3, ('side.rank', (8, 16))),
-    'lst': Entry(_side('lst'), 3e-3, ('side.reduction', (4, 8))),
+    'lst': Entry(_side('lst'), 3e-3, ('side.reduction', (8, 4))),
     'last': Entry(_side('last'), 3e-3, ('side.rank', (8, 16))),
-    'full': Entry({'method': 'full'}, 1e-4),
+    'full': Entry({'method': 'full'}, 3e-4),
     'bitfit': Entry({'method': 'bitfit'}, 3e-3),
     'vpt': Entry({'method': 'vpt'}, 1e-2, ('tuning.vpt.tokens', (10, 50))),
     'lora_qv': _lora('qv'),
@@ -51,33 +53,68 @@ METHODS = {
         {'method': 'adaptformer'}, 3e-3,
         ('tuning.adaptformer.scale', (0.1, 1.0))),
     'parallel': Entry(
-        {'method': 'parallel'}, 1e-3, ('tuning.parallel.scale', (0.1, 1.0))),
+        {'method': 'parallel'}, 3e-3, ('tuning.parallel.scale', (1.0, 0.1))),
     'sequential': Entry(
-        {'method': 'sequential'}, 1e-3,
-        ('tuning.sequential.scale', (0.1, 1.0))),
+        {'method': 'sequential'}, 3e-3,
+        ('tuning.sequential.scale', (1.0, 0.1))),
     'ssf': Entry({'method': 'ssf'}, 3e-3),
     'placed': Entry(
-        {'method': 'placed'}, 1e-3, ('placement.alpha', (0.1, 1.0))),
+        {'method': 'placed'}, 3e-3, ('placement.alpha', (1.0, 0.1))),
 }
 
 
-def points(entry: Entry, rates: int = 5) -> list[dict]:
-  """What is tried of a method on validation: 4 points for each rate, for all.
+def backpropagates(entry: Entry) -> bool:
+  """Whether a gradient goes through the backbone."""
+  return entry.fields['method'] != 'side'
 
-  >>> len(points(METHODS['full'])), len(points(METHODS['lora_qv']))
-  (20, 20)
-  """
+
+class Point(NamedTuple):
+  """One setting of a method."""
+
+  lr: float
+  weight_decay: float
+  option: Any
+
+
+def first(entry: Entry) -> list[Point]:
+  """What is tried first: three rates, all else at its default."""
   middle = RATES.index(entry.rate)
-  first = min(max(middle - rates // 2, 0), len(RATES) - rates)
-  field, values = entry.options or ('optimizer.label_smoothing', (0.0, 0.1))
-  return [
-      entry.fields | {
-          'optimizer.lr': rate, 'optimizer.weight_decay': decay, field: value}
-      for rate in RATES[first:first + rates] for decay in DECAYS
-      for value in values]
+  return [Point(lr, DECAYS[0], entry.option[1][0])
+          for lr in RATES[middle - 1:middle + 2]]
 
 
-def at_the_edge(chosen: dict, entry: Entry, rates: int = 5) -> bool:
-  """Whether the best rate is the first or the last of those tried."""
-  tried = [point['optimizer.lr'] for point in points(entry, rates)]
-  return rates > 1 and chosen['optimizer.lr'] in (min(tried), max(tried))
+def following(entry: Entry, tried: dict[Point, float]) -> Point | None:
+  """What to try after the points so far, or None if the search is done.
+
+  The same rule for every method: the best point so far has to have been tried
+  beside both neighbours of its rate, then with the other decay, then with the
+  other value of the option. It ends there, or after `MOST` points.
+
+  Args:
+    entry: the method.
+    tried: {point: accuracy on validation} so far; of equals the first counts.
+  """
+  found = best(tried)
+  wanted = [
+      found._replace(lr=RATES[k]) for k in _beside(RATES.index(found.lr))]
+  wanted += [found._replace(weight_decay=decay) for decay in DECAYS]
+  wanted += [found._replace(option=value) for value in entry.option[1]]
+  left = [point for point in wanted if point not in tried]
+  return left[0] if left and len(tried) < MOST else None
+
+
+def _beside(k: int) -> list[int]:
+  return [n for n in (k - 1, k + 1) if 0 <= n < len(RATES)]
+
+
+def best(tried: dict[Point, float]) -> Point:
+  """The point with the highest accuracy, the first of equals."""
+  return max(tried, key=lambda point: tried[point])
+
+
+def under_tuned(point: Point, tried: dict[Point, float]) -> bool:
+  """Whether a rate beside that of the best point was not tried, or is none."""
+  k = RATES.index(point.lr)
+  return not all(
+      0 <= n < len(RATES) and point._replace(lr=RATES[n]) in tried
+      for n in (k - 1, k + 1))

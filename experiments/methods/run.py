@@ -1,139 +1,173 @@
-"""Every method on a list of tasks, tuned alike, three seeds, to results.csv.
+"""Every method on the tasks of both suites, tuned alike, three seeds.
 
-    python -m experiments.methods.run --out=runs/methods
+    python -m experiments.methods.run --folder=DIR
+    python -m experiments.methods.run --folder=DIR --part=0/2    # and 1/2
 
-A run that has ended is not run again: the same command goes on.
+A line of tuned.csv or results.csv is a run that has ended: the same command
+goes on with what is left.
 """
 
 import argparse
+import collections
 import csv
-import importlib.util
-import json
 import pathlib
-import subprocess
-import sys
-from collections.abc import Callable
+import time
+from collections.abc import Iterable
 
-from experiments.methods import figure
-from experiments.methods.methods import METHODS, at_the_edge, points
+from experiments.methods import fit
+from experiments.methods.methods import (
+    METHODS,
+    Entry,
+    Point,
+    best,
+    first,
+    following,
+)
+from lst import config as config_lib
+from lst.backbones import backbone as backbones
+from lst.vtab import suites
 
 HERE = pathlib.Path(__file__).parent
 SEEDS = (0, 1, 2)
-COLUMNS = (
-    'task', 'group', 'method', 'seed', 'test_accuracy', 'trainable_params',
-    'step_flops', 'peak_mib', 'step_ms', 'device')
-
-# The config file of a task, its group, and its fields for tuning and for the
-# final runs.
-TASKS = {
-    'digits': (
-        'configs/digits.py', 'bundled',
-        {'data.train': 'train[:800]', 'data.val': 'train[800:]',
-         'data.test': ''},
-        {'data.train': 'train', 'data.test': 'test'}),
-}
+KEY = ('suite', 'task', 'group', 'method')
+TUNED = (*KEY, *Point._fields, 'val_accuracy', 'seconds')
+RESULTS = (
+    *KEY, 'seed', *Point._fields, 'test_accuracy', 'trainable_params',
+    'seconds')
 
 
-def command(file: str, fields: dict, folder: pathlib.Path) -> dict:
-  """Runs a config file with these fields changed; its result.
-
-  Each run is a process of its own, for the peak of its memory.
-  """
-  done = folder / 'result.json'
-  if not done.exists():
-    flags = [f'--config.{name}={value}' for name, value in fields.items()]
-    subprocess.run(
-        [sys.executable, '-m', 'lst.main', f'--config={file}',
-         f'--workdir={folder}', *flags], check=True)
-  return json.loads(done.read_text())
+def config_of(entry: Entry, option, size: int, epochs: float):
+  """The config of a method with one value of its option."""
+  config = config_lib.default()
+  config.backbone.image_size = size
+  config.train.epochs = epochs
+  config.optimizer.warmup_epochs = epochs / 10
+  config.update_from_flattened_dict(entry.fields | {entry.option[0]: option})
+  return config
 
 
-def tuned(run: Callable, method: str, folder: pathlib.Path, rates: int) -> dict:
-  """The point of a method with the highest accuracy on validation.
+class Table:
+  """A CSV that grows by a line with every run."""
 
-  Args:
-    run: (fields, folder) -> result, with validation and without a test.
-    method: a key of `METHODS`.
-    folder: of its runs.
-    rates: learning rates to try.
-  """
-  tried = points(METHODS[method], rates)
-  scores = [run(point, folder / f'tune{k}')['val_accuracy']
-            for k, point in enumerate(tried)]
-  chosen = tried[scores.index(max(scores))]
-  if at_the_edge(chosen, METHODS[method], rates):
-    print(f'{folder}: the best rate, {chosen["optimizer.lr"]}, is the last of '
-          'its grid: move the middle of the grid in methods.py')
-  return chosen
+  def __init__(self, path: pathlib.Path, fields: tuple[str, ...]):
+    self._path, self._fields = path, fields
+    if not path.exists():
+      self._write('w', fields)
 
+  def _write(self, mode: str, row: Iterable) -> None:
+    with self._path.open(mode, newline='') as file:
+      csv.writer(file, lineterminator='\n').writerow(row)
 
-def row(names: tuple, seed: int, result: dict, forward: float) -> dict:
-  """A line of results.csv of a result.
+  def add(self, row: tuple) -> None:
+    """Writes a line."""
+    self._write('a', row)
 
-  `names` is (task, group, method); `forward` the FLOPs of the frozen forward
-  pass on one batch.
-  """
-  rate, ratio = result['images_per_second'], result['flops_step_over_forward']
-  batch = result['config']['train.batch_size']
-  return dict(zip(COLUMNS, (
-      *names, seed, result['test_accuracy'], result['trainable_params'],
-      ratio and round(ratio * forward),
-      round(result['peak_memory_bytes'] / 2**20),
-      rate and round(1000 * batch / rate, 2), result['device']), strict=True))
+  def rows(self, key: tuple[str, ...]) -> list[dict[str, str]]:
+    """The lines of one method on one task."""
+    with self._path.open(newline='') as file:
+      return [row for row in csv.DictReader(file)
+              if tuple(row[k] for k in KEY) == key]
 
 
-def forward_flops(file: str, extra: dict) -> float:
-  """FLOPs of the frozen backbone on a batch of a config file's task."""
-  from lst import build, report
-  spec = importlib.util.spec_from_file_location('task', file)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  config = module.get_config()
-  config.update_from_flattened_dict(extra)
-  return report.forward_flops(config, build.build(config))
+def point_of(row: dict[str, str], entry: Entry) -> Point:
+  """The setting that a line is of."""
+  options = {str(value): value for value in entry.option[1]}
+  return Point(
+      float(row['lr']), float(row['weight_decay']), options[row['option']])
+
+
+class Comparison:
+  """The methods on one task."""
+
+  def __init__(self, suite: str, task: fit.Task, args: argparse.Namespace):
+    self._task, self._args = task, args
+    self._suite = suite
+    out = args.results
+    self._tuned = Table(out / 'tuned.csv', TUNED)
+    self._results = Table(out / 'results.csv', RESULTS)
+
+  def run(self, method: str, backbone: backbones.Backbone) -> None:
+    """Tunes a method, then trains and tests it with each seed."""
+    entry = METHODS[method]
+    key = (self._suite, self._task.name, self._task.group, method)
+    done = {int(row['seed']) for row in self._results.rows(key)}
+    left = [seed for seed in self._args.seeds if seed not in done]
+    if not left:
+      return
+    fitters = Fitters(entry, self._task, backbone, self._args)
+    chosen = self._chosen(key, entry, fitters)
+    for seed in left:
+      began = time.monotonic()
+      accuracy, count = fitters[chosen.option].accuracy(
+          chosen.lr, chosen.weight_decay, seed, 'both', 'test')
+      self._results.add((
+          *key, seed, *chosen, accuracy, count,
+          round(time.monotonic() - began, 1)))
+      print(*key, f'seed {seed}', *chosen, f'test {accuracy:.4f}', flush=True)
+
+  def _chosen(self, key, entry: Entry, fitters: 'Fitters') -> Point:
+    """The best setting by the 200 images of validation."""
+    tried = {point_of(row, entry): float(row['val_accuracy'])
+             for row in self._tuned.rows(key)}
+    waiting = [point for point in first(entry) if point not in tried]
+    while waiting:
+      point = waiting.pop(0)
+      began = time.monotonic()
+      tried[point], _ = fitters[point.option].accuracy(
+          point.lr, point.weight_decay, 0, 'train', 'val')
+      self._tuned.add((
+          *key, *point, tried[point], round(time.monotonic() - began, 1)))
+      print(*key, *point, f'val {tried[point]:.4f}', flush=True)
+      more = following(entry, tried)
+      if not waiting and more:
+        waiting.append(more)
+    return best(tried)
+
+
+class Fitters(collections.UserDict):
+  """A `fit.Fitter` for each value of a method's option, made when asked for."""
+
+  def __init__(self, entry: Entry, task: fit.Task, backbone, args):
+    super().__init__()
+    self._make = lambda option: fit.Fitter(
+        config_of(entry, option, args.size, args.epochs), task, backbone)
+
+  def __missing__(self, option):
+    self[option] = self._make(option)
+    return self[option]
+
+
+def parsed(argv: list[str] | None) -> argparse.Namespace:
+  """The arguments."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--suites', nargs='*', default=('bundled', 'folder'))
+  parser.add_argument('--folder', default='', help='of ready tasks')
+  parser.add_argument('--results', type=pathlib.Path, default=HERE)
+  parser.add_argument('--tasks', nargs='*', default=(), help='of one suite')
+  parser.add_argument('--methods', nargs='*', default=list(METHODS))
+  parser.add_argument('--seeds', nargs='*', type=int, default=SEEDS)
+  parser.add_argument('--size', type=int, default=32, help='pixels a side')
+  parser.add_argument('--epochs', type=float, default=30.0)
+  parser.add_argument('--weights', default='embedded')
+  parser.add_argument('--dtype', default='bfloat16')
+  parser.add_argument('--part', default='0/1', help='every n-th task: k/n')
+  return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
-  """Tunes and runs what is asked for, then writes table and figure."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--out', type=pathlib.Path, required=True)
-  parser.add_argument('--results', type=pathlib.Path, default=HERE)
-  parser.add_argument('--tasks', nargs='*', default=list(TASKS))
-  parser.add_argument('--methods', nargs='*', default=list(METHODS))
-  parser.add_argument('--seeds', nargs='*', type=int, default=SEEDS)
-  parser.add_argument('--rates', type=int, default=5, help='0: nothing tuned')
-  parser.add_argument(
-      '--set', nargs='*', default=[], help='field=JSON value, for every run')
-  args = parser.parse_args(argv)
-  extra = {name: json.loads(value) for name, _, value in (
-      text.partition('=') for text in args.set)}
-  rows = []
-  for task in args.tasks:
-    rows += compared(task, args, extra)
-  with (args.results / 'results.csv').open('w', newline='') as file:
-    writer = csv.DictWriter(file, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
-  figure.main([str(args.results / 'results.csv')])
-
-
-def compared(task: str, args: argparse.Namespace, extra: dict) -> list[dict]:
-  """The lines of all methods on one task."""
-  file, group, tuning, final = TASKS[task]
-  forward, rows = forward_flops(file, extra), []
-  for method in args.methods:
-    folder = args.out / task / method
-    chosen = METHODS[method].fields
-    if args.rates:
-      chosen = tuned(
-          lambda point, to: command(file, point | tuning | extra, to), method,
-          folder, args.rates)
-    for seed in args.seeds:
-      result = command(
-          file, chosen | final | extra | {'seed': seed},
-          folder / f'seed{seed}')
-      rows.append(row((task, group, method), seed, result, forward))
-  return rows
+  """Runs what is asked for and is not there yet."""
+  args = parsed(argv)
+  config = config_lib.default()
+  config.backbone.weights, config.backbone.dtype = args.weights, args.dtype
+  config.backbone.image_size = args.size
+  backbone = backbones.build(config.backbone)
+  part, parts = map(int, args.part.split('/'))
+  tasks = [(suite, task) for suite in args.suites
+           for task in suites.select(suite, args.folder, tuple(args.tasks))]
+  for suite, task in tasks[part::parts]:
+    compared = Comparison(suite, fit.read(config, task), args)
+    for method in args.methods:
+      compared.run(method, backbone)
 
 
 if __name__ == '__main__':
