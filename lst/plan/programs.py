@@ -13,7 +13,7 @@ import optax
 from lst import build, losses, sharding, step
 from lst import method as methods
 from lst.backbones import backbone as backbones
-from lst.backbones.frozen import of_clips
+from lst.backbones.frozen import entering, of_clips
 from lst.backbones.stacked import BLOCKS
 from lst.data import Batch
 from lst.features import Features, Norm
@@ -105,7 +105,9 @@ def plan(config, classes: int, found: list) -> Plan:
   counted = flops.count(
       functools.partial(train, predict=adapted.predict), state,
       backbone.frozen, batch)
-  forward = flops.count(backbone.apply, backbone.frozen, batch.inputs)
+  forward = flops.count(
+      lambda w, x: backbone.apply(w, entering(backbone, x)), backbone.frozen,
+      batch.inputs)
   return Plan(
       sizes, refused, counted / mesh.size, forward / mesh.size, seconds)
 
