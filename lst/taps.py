@@ -35,7 +35,7 @@ class Rounded(NamedTuple):
   Attributes:
     values: (B, N, D).
     scale: (B, N, 1) in f32: the largest magnitude of each token / 127. A few
-      tokens of a ViT are far larger than all others; so theirs are alone coarse.
+      tokens of a ViT are far larger than all others; so no other is coarse.
   """
 
   values: Int8[Array, '*b n d']

@@ -27,8 +27,8 @@ class Turns(NamedTuple):
   count: int
 
 
-# A run of blocks and what they give: `period` trees, whose arrays have a leading
-# axis of `count`.
+# A run of blocks and what they give: `period` trees, whose arrays have a
+# leading axis of `count`.
 Found = tuple[Turns, list[Any]]
 
 

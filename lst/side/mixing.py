@@ -9,13 +9,13 @@ reads, the low-rank form is
     token:   q_i = V_i z_i   + sum_j (V_i U_j) s_j     + sum_j (V_i a_j) W_j
 
 over the mixers j < i of both kinds; z_i V_i^T and V_i z_i have been read of the
-taps (`lst.side.reading`), all that follows is r wide. C_ij = V_i W_j^T and M_ij = V_i U_j are
-products of weights alone. T_ji = s_j V_i^T (r, r) and P_ij = V_i a_j (r, r) are
-made once for each j, for all later mixers i in one product. What is multiplied
-in turn with U, C and W is the whole history, side by side. The backward pass
-mirrors this: dT and dP are made for all earlier mixers at once, and meet the
-later V side by side. So no array grows from mixer to mixer, and every product
-over examples is a flat one.
+taps (`lst.side.reading`), all that follows is r wide. C_ij = V_i W_j^T and M_ij
+= V_i U_j are products of weights alone. T_ji = s_j V_i^T (r, r) and P_ij = V_i
+a_j (r, r) are made once for each j, for all later mixers i in one product. What
+is multiplied in turn with U, C and W is the whole history, side by side. The
+backward pass mirrors this: dT and dP are made for all earlier mixers at once,
+and meet the later V side by side. So no array grows from mixer to mixer, and
+every product over examples is a flat one.
 
 Operands are in the dtype of the taps; sums are in f32.
 """

@@ -29,13 +29,13 @@ class Read:
     frames: T of clips, whose tokens stand frame by frame.
   """
 
-  weight: Float[Array, 'r m']
+  weight: Any
   kind: str = flax.struct.field(pytree_node=False, default='channel')
   frames: int = flax.struct.field(pytree_node=False, default=0)
 
 
 def _space(tap, read):
-  b, n, d = tap.shape
+  b, _, d = tap.shape
   out = by_column(read.weight, tap.reshape(b * read.frames, -1, d))
   return out.reshape(b, read.frames, -1, d)
 

@@ -1,4 +1,4 @@
-"""Mixers of clips on a running sum, which their backward pass takes apart again.
+"""Mixers of clips on a running sum, which the backward pass takes apart again.
 
     y_i = y_{i-1} + U_i act(V_i b_i + V_i y_{i-1})      y_0 = 0
 
