@@ -10,6 +10,7 @@ from lst import config as config_lib
 
 
 def get_config():
+  """Locked, as every config."""
   config = config_lib.default()
   config.backbone.weights = 'random:eva_clip_18b/14'
   config.backbone.blocks, config.backbone.quantise = 'scan', 'int8'

@@ -10,6 +10,7 @@ from lst import config as config_lib
 
 
 def get_config():
+  """Locked, as every config."""
   config = config_lib.default()
   config.data.name = 'video_folder'
   config.data.video.frames = 8

@@ -20,8 +20,8 @@ FIELDS = (
 # What each rival changes of a config; those whose method is not there, and
 # that of the config itself, are left out.
 RIVALS: dict[str, dict[str, Any]] = {
-    'losa, int8': {'side.name': 'losa', 'side.keep': 'int8'},
-    'losa, no taps': {'side.name': 'losa', 'side.keep': 'none'},
+    'losa + int8 taps': {'side.name': 'losa', 'side.keep': 'int8'},
+    'losa + no taps': {'side.name': 'losa', 'side.keep': 'none'},
     'linear': {'side.name': 'linear'},
     # As many heads as divide the width of every preset but two.
     'attentive': {'side.name': 'attentive', 'side.heads': 16},
@@ -83,8 +83,16 @@ def changed(config, changes: dict[str, Any]):
 def row(
     name: str, config, classes: int, chip: Chip, found: list,
     bill: cost.Bill | None = None) -> dict:
-  """One row."""
-  made = programs.plan(config, classes, found)
+  """One row, of a plan that is made here."""
+  return of_plan(
+      name, programs.plan(config, classes, found), config, chip, len(found),
+      bill)
+
+
+def of_plan(
+    name: str, made: programs.Plan, config, chip: Chip, count: int,
+    bill: cost.Bill | None = None) -> dict:
+  """The row of a plan for `count` devices."""
   out = dict.fromkeys(FIELDS, '')
   out |= {
       'method': name, 'fits': False, 'note': made.refused,
@@ -98,9 +106,9 @@ def row(
     out |= {
         'total_mib': round(sizes.total / MIB, 1),
         'fits': sizes.total <= chip.memory,
-        'largest_microbatch': largest(sizes, config, chip, len(found))}
+        'largest_microbatch': largest(sizes, config, chip, count)}
     if bill:
-      out |= cost.of(made, config, chip, len(found), bill)
+      out |= cost.of(made, config, chip, count, bill)
   return out
 
 
