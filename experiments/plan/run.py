@@ -1,4 +1,4 @@
-"""`python -m experiments.plan.run --out=FILE`: which method fits, in a table.
+"""`python -m experiments.plan.run`: which method fits a chip, in a table.
 
 Compiles training steps for devices that are not there. A method whose blocks
 or side blocks the compiler sees one by one takes it long at 56 of them; such a
@@ -6,59 +6,70 @@ row is made of compilations of 2 and 4 blocks, in which every size and FLOPs are
 taken as linear in the number of blocks, and its note says so.
 """
 
+import argparse
 import copy
 import csv
 import os
 
-from absl import app, flags
-
-from experiments.plan import vit_e_video
+from experiments.plan import eva_18b, vit_e_video
 from lst.backbones import presets
 from lst.plan import chips, programs, table
 
-_OUT = flags.DEFINE_string('out', 'experiments/plan/results.csv', 'The table.')
-_FRAMES = flags.DEFINE_list('frames', ['8', '16', '32'], 'Of a clip.')
-_METHODS = flags.DEFINE_list('methods', [], 'Rows; all by default.')
-
-TOPOLOGY, SIZE = 'v5e:1x1', 'e'
-DEPTHS = 2, 4
+CONFIGS = {'vit_e_video': vit_e_video, 'eva_18b': eva_18b}
+SIZE, DEPTHS = 'e', (2, 4)
 # Those that are compiled at full depth: the backbone is scanned, and the side
-# network has no block of its own, or a small one.
+# network has no blocks.
 WHOLE = ('losa', 'losa + int8 taps', 'losa + no taps', 'linear', 'attentive')
-FIELDS = ('topology', 'backbone', 'frames', 'batch', *table.FIELDS)
+FIELDS = (
+    'topology', 'backbone', 'quantise', 'frames', 'batch', *table.FIELDS)
+# What tells rows apart.
+KEY = FIELDS[:5] + ('method',)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Adds every row that is not there yet."""
-  del argv
-  chip, found = chips.devices(TOPOLOGY)
-  done = _read(_OUT.value)
-  for frames in map(int, _FRAMES.value):
-    for name in _METHODS.value or ('losa', *table.RIVALS):
-      if (str(frames), name) in {(r['frames'], r['method']) for r in done}:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--out', default='experiments/plan/results.csv')
+  parser.add_argument('--topology', default='v5e:1x1')
+  parser.add_argument('--config', choices=CONFIGS, default='vit_e_video')
+  parser.add_argument('--frames', default='8,16,32', help='0 for images')
+  parser.add_argument('--methods', default=','.join(('losa', *table.RIVALS)))
+  parser.add_argument('--quantise', default='', help="default: the config's")
+  args = parser.parse_args()
+  chip, found = chips.devices(args.topology)
+  for frames in map(int, args.frames.split(',')):
+    for name in args.methods.split(','):
+      row, config = _asked(args, name, frames)
+      if tuple(row.values()) in {
+          tuple(r[k] for k in KEY) for r in _read(args.out)}:
         continue
-      row = _row(name, frames, chip, found)
+      row |= {k: str(v) for k, v in _plan(name, config, chip, found).items()}
       print(row, flush=True)
-      done = sorted(
-          [*_read(_OUT.value), row],
-          key=lambda r: (int(r['frames']), r['method']))
-      _write(_OUT.value, done)
+      _write(args.out, sorted(
+          [*_read(args.out), row], key=lambda r: (
+              r['topology'], int(r['frames']), r['quantise'], r['method'])))
 
 
-def _row(name: str, frames: int, chip, found: list) -> dict[str, str]:
-  config = vit_e_video.get_config()
-  config.data.video.frames = frames
-  changes = {'method': 'side', **table.RIVALS.get(name, {})}
-  config = table.changed(config, changes)
+def _asked(args, name: str, frames: int):
+  """(`KEY` of a row, its config)."""
+  config = CONFIGS[args.config].get_config()
+  config.data.video.frames = frames or config.data.video.frames
+  config.backbone.quantise = args.quantise or config.backbone.quantise
+  config = table.changed(
+      config, {'method': 'side', **table.RIVALS.get(name, {})})
+  values = (
+      args.topology, config.backbone.weights, config.backbone.quantise, frames,
+      config.train.batch_size, name)
+  return dict(zip(KEY, map(str, values), strict=True)), config
+
+
+def _plan(name: str, config, chip, found: list) -> dict:
   if name in WHOLE:
     made = programs.plan(config, 400, found)
   else:
     made = _between(*(
         programs.plan(_of_depth(config, d), 400, found) for d in DEPTHS))
-  row = table.of_plan(name, made, config, chip, len(found))
-  return {k: str(v) for k, v in ({
-      'topology': TOPOLOGY, 'backbone': config.backbone.weights,
-      'frames': frames, 'batch': config.train.batch_size} | row).items()}
+  return table.of_plan(name, made, config, chip, len(found))
 
 
 def _of_depth(config, depth: int):
@@ -102,4 +113,4 @@ def _write(path: str, rows: list[dict[str, str]]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  main()

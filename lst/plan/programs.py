@@ -100,9 +100,11 @@ def plan(config, classes: int, found: list, frames: int | None = None) -> Plan:
   counted = flops.count(
       functools.partial(of.train, predict=of.adapted.predict), of.state,
       of.backbone.frozen, of.batch)
+  # Of a stack one block is traced, not all.
+  run = of.backbone.states or of.backbone.apply
   forward = flops.count(
-      lambda w, x: of.backbone.apply(w, entering(of.backbone, x)),
-      of.backbone.frozen, of.batch.inputs)
+      lambda w, x: run(w, entering(of.backbone, x)), of.backbone.frozen,
+      of.batch.inputs)
   size = of.mesh.size
   return Plan(sizes, refused, counted / size, forward / size, seconds)
 
