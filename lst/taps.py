@@ -81,36 +81,36 @@ class Taps(NamedTuple):
     return jax.ShapeDtypeStruct((len(inputs), *self.shape), self.dtype)
 
 
-def not_kept(taps: Taps, frozen: Any, inputs: Any) -> Features:
+def not_kept(of: Taps, frozen: Any, inputs: Any) -> Features:
   """Features whose taps are taken twice, in two passes, and never kept."""
-  stream, like = taps.stream, taps.like(inputs)
+  stream, like = of.stream, of.like(inputs)
 
   def visit(source, see, given):
     def taken(carry, tap, given):
       carry, tap = stream.take(carry, tap)
       return carry, see(tap, given)
 
-    carry, found, last = taps.visit(*source, taken, stream.begin(like), given)
+    carry, found, last = of.visit(*source, taken, stream.begin(like), given)
     return found, stream.last(carry, last)
 
-  return _features(visit, (frozen, inputs), taps, like)
+  return _features(visit, (frozen, inputs), of, like)
 
 
-def in_int8(taps: Taps, frozen: Any, inputs: Any) -> Features:
+def in_int8(of: Taps, frozen: Any, inputs: Any) -> Features:
   """Features whose taps are kept as `Rounded`.
 
   What is kept is what the side network reads of a tap, as it prepares it;
   beside that the last tap is there as it is.
   """
-  stream, like = taps.stream, taps.like(inputs)
+  stream, like = of.stream, of.like(inputs)
 
   def take(carry, tap, given):
     del given
     carry, tap = stream.take(carry, tap)
     return carry, rounded(tap)
 
-  carry, kept, last = taps.visit(
-      frozen, inputs, take, stream.begin(like), (None,) * taps.depth)
+  carry, kept, last = of.visit(
+      frozen, inputs, take, stream.begin(like), (None,) * of.depth)
   runs = [run for run, _ in kept]
 
   def visit(source, see, given):
@@ -124,7 +124,7 @@ def in_int8(taps: Taps, frozen: Any, inputs: Any) -> Features:
     return walk(step, None, given)[1], last
 
   source = stream.last(carry, last), [found for _, found in kept]
-  return _features(visit, source, taps, like)
+  return _features(visit, source, of, like)
 
 
 KEPT = {'int8': in_int8, 'none': not_kept}
@@ -149,14 +149,14 @@ def features(
 
   They live inside of the program that made them.
   """
-  taps = Taps(
+  of = Taps(
       visitor(backbone), stream, backbone.depth,
       (backbone.tokens * (backbone.times or 1), backbone.width),
       jnp.dtype(backbone.dtype))
 
   def made(frozen, inputs):
     norm = frozen['norm']
-    return KEPT[keep](taps, frozen, inputs)._replace(
+    return KEPT[keep](of, frozen, inputs)._replace(
         norm=Norm(norm['scale'], norm['bias'], backbone.eps))
 
   return made
@@ -186,12 +186,12 @@ def _one_by_one(step: turns.Step, carry: Any, given: Sequence[Any]):
   return carry, found
 
 
-def _features(visit: Visit, source: Any, taps: Taps, like) -> Features:
+def _features(visit: Visit, source: Any, of: Taps, like) -> Features:
   """Features that are read by going through the taps of a source."""
-  stream = taps.stream
+  stream = of.stream
 
   def reader(reads: Reads):
-    reads = (None,) * (taps.depth - len(reads)) + reads
+    reads = (None,) * (of.depth - len(reads)) + reads
     found, ends = _products(visit, reads, source)
     # Nothing asks for a gradient of the taps.
     last, added = jax.lax.stop_gradient(ends)
@@ -204,7 +204,7 @@ def _features(visit: Visit, source: Any, taps: Taps, like) -> Features:
   shown = jax.eval_shape(
       lambda tap: stream.last(stream.begin(like), tap)[0], like)
   return Features(
-      (None,) * (taps.depth - stream.skip - 1) + (shown,), reader=reader)
+      (None,) * (of.depth - stream.skip - 1) + (shown,), reader=reader)
 
 
 def _products(visit: Visit, reads: Reads, source: Any):

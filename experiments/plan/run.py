@@ -23,7 +23,7 @@ WHOLE = ('losa', 'losa + int8 taps', 'losa + no taps', 'linear', 'attentive')
 FIELDS = (
     'topology', 'backbone', 'quantise', 'frames', 'batch', *table.FIELDS)
 # What tells rows apart.
-KEY = FIELDS[:5] + ('method',)
+KEY = (*FIELDS[:5], 'method')
 
 
 def main() -> None:

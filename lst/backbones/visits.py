@@ -56,13 +56,8 @@ def _of_loop(backbone: Backbone) -> Callable:
 
 
 def over(
-    vit: ViT,
-    frozen: dict,
-    images: Float[Array, 'b *t h w c'],
-    fetch: stacked.Fetch | None,
-    see: See,
-    carry: Any,
-    given: Sequence[Any],
+    vit: ViT, frozen: dict, images: Float[Array, 'b *t h w c'],
+    fetch: stacked.Fetch | None, see: See, carry: Any, given: Sequence[Any],
 ) -> tuple[Any, list[turns.Found], Float[Array, 'b n d']]:
   """The visit of blocks that are a stack.
 
@@ -92,9 +87,8 @@ def over(
     carry, out = see(carry, x, given)
     return (x, carry, following), out
 
-  if fetch is None:
-    state, step = (x, carry), resident
-  else:
-    state, step = (x, carry, fetch(blocks, jnp.int32(0))), fetched
-  (x, carry, *_), found = turns.scanned(step, state, given)
-  return carry, found, x
+  state, step = (x, carry), resident
+  if fetch is not None:
+    state, step = (*state, fetch(blocks, jnp.int32(0))), fetched
+  state, found = turns.scanned(step, state, given)
+  return state[1], found, state[0]
