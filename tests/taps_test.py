@@ -158,7 +158,7 @@ def test_a_step_takes_as_many_passes_as_declared(keep, passes):
       params, backbone.frozen, images).compile()
   once = jax.jit(backbone.apply).lower(backbone.frozen, images).compile()
   ratio = compiled.cost_analysis()['flops'] / once.cost_analysis()['flops']
-  assert passes - 0.02 < ratio <= passes + 0.1
+  assert passes - 0.1 < ratio <= passes + 0.1
 
 
 def test_states_in_other_orders_are_refused(weights, backbone):
