@@ -28,6 +28,11 @@ def default() -> ConfigDict:
   config.seed = 0
   # What is trained: a key of `lst.method.METHODS`.
   config.method = 'side'
+  # GiB of each device that a step may take, such as '14.5'; auto (what the
+  # device says it has; where it says nothing, as CPUs, nothing is changed) or
+  # off. Micro-batches and the form of taps are chosen to fit, the banner says
+  # which and why; see `lst.plan.fitting`.
+  config.memory = 'auto'
   config.data = data()
   # Several tasks in place of `data`, trained in one pass of the backbone:
   # config.tasks.digits = data(), a whole data config under each name.

@@ -4,6 +4,7 @@ Legend of the shape letters used throughout: b images in the batch, n tokens,
 d channels of the backbone, l taps, r rank, c classes.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from jaxtyping import Array, Float
@@ -27,7 +28,11 @@ class Features(NamedTuple):
       tokens of the first frame, then those of the next.
     norm: the checkpoint's final norm, or None to leave the last state as it
       is.
+    reader: how products with taps are taken where they are not kept as they
+      are (`lst.taps`): taps are None then, and the last a shape and a dtype.
+      Such features live inside one program.
   """
 
   taps: tuple[Float[Array, 'b n d'], ...]
   norm: Norm | None = None
+  reader: Callable | None = None

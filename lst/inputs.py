@@ -91,11 +91,14 @@ def open_(config, built: Built) -> tuple[Built, Inputs]:
 
 
 def _check(config, built: Built) -> None:
-  if built.method.extract is None and config.cache.mode in ('disk', 'ram'):
-    raise cache.CacheError(
-        f'config.cache.mode={config.cache.mode}: config.method='
-        f'{config.method!r} changes the states of the backbone with every step,'
-        ' so there is nothing to keep; set it to auto or off')
+  mode, keep = config.cache.mode, config.side.keep
+  if built.method.extract is not None or mode not in ('disk', 'ram'):
+    return
+  why = f'config.method={config.method!r} changes states with every step'
+  if config.method == 'side':
+    why = f'under config.side.keep={keep!r} no tap leaves the step'
+  raise cache.CacheError(
+      f'config.cache.mode={mode}: {why}: nothing to keep; set it to auto, off')
 
 
 def _same(batch: Batch) -> Batch:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float
 
-from lst import placement, side, tuning
+from lst import placement, side, taps, tuning
 from lst.backbones.backbone import Backbone, extractor
 from lst.features import Features, Norm
 from lst.product import kept
@@ -86,27 +86,46 @@ def on_stored(
   return predict
 
 
+def in_pass(
+    extract: Callable[[Any, Any], Features],
+    features: Callable[[Any, Any], Features],
+    network: side.SideNetwork,
+) -> Method:
+  """`beside`, on `taps.features`, which no cache can give."""
+  def predict(params, frozen, inputs):
+    call = functools.partial(
+        network.apply, {'params': params}, method='readout')
+    return taps.answered(call, features(frozen, inputs))
+
+  return Method(beside(extract, network).init, predict)
+
+
 def _side(config, backbone: Backbone, classes: int) -> Method:
   network = side.build(
       config.side, classes, backbone.cls, backbone.prefix, backbone.times)
-  return beside(extractor(backbone, _taps(config, backbone)), network)
+  nodes, keep = _taps(config, backbone), config.side.keep
+  extract, stream = extractor(backbone, nodes), network.stream()
+  taps.check(keep, nodes)
+  if keep == 'exact' or stream is None:
+    return beside(extract, network)
+  return in_pass(extract, taps.features(keep, backbone, stream), network)
 
 
 def _taps(config, backbone: Backbone) -> tuple[int, ...] | None:
   """The states that the blocks of a side network read, or None for its own."""
-  taps, last = config.side.taps, 2 * backbone.depth
-  if not taps:
+  nodes, last = config.side.taps, 2 * backbone.depth
+  if not nodes:
     return None
-  for state in taps:
+  for state in nodes:
     if not isinstance(state, int) or not 0 <= state <= last:
       raise ValueError(
           f'config.side.taps has {state!r}, no state of this backbone: they '
           f'run from 0 to {last}')
-  if taps[-1] != last:
+  if nodes[-1] != last:
     raise ValueError(
-        f'config.side.taps={taps} has to end with {last}, the last state: all '
+        f'config.side.taps={nodes} has to end with {last}, the last state: all '
         'that is learned is added to it')
-  return tuple(taps)
+  return tuple(nodes)
 
 
 def adapted(placed: placement.Placed, head: side.SideNetwork) -> Method:

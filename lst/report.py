@@ -85,18 +85,21 @@ def step_flops(
   if beside:
     # The backbone and what stands beside it, each by itself.
     built, shapes = inputs_lib.beside(built)[1:]
-  elif built.parts == 1:
+  elif built.parts == 1 and not built.backbone.states:
     return flops(compiled), forward
   whole = functools.partial(
       step.train_step, predict=built.predict, loss=built.loss,
       optimizer=built.optimizer)
   batch = batch_shapes(shapes, config.train.batch_size, built.mesh)
+  if not beside and built.backbone.states:
+    counted = products.count(whole, built.state, built.frozen, batch)
+    return counted / built.mesh.size, forward
   counted = jax.jit(whole).lower(built.state, built.frozen, batch).compile()
   return bool(beside) * forward + flops(counted), forward
 
 
-def compile_and_show(config, built, inputs, folder, first):
-  """Compiles the training step and prints the banner.
+def compile_and_show(config, built, inputs, folder, first, memory=''):
+  """Compiles the training step and prints the banner, with `memory`'s row.
 
   Returns:
     (the compiled step, {'flops_step': on one device or None,
@@ -111,6 +114,8 @@ def compile_and_show(config, built, inputs, folder, first):
     ratio = of_step and of_step / forward
   if hosts.first():
     rows = banner(config, built, folder, first, ratio)
+    if memory:
+      rows['memory'] = memory
     console.print(table('lst', rows), highlight=False)
   return train_step, {
       'flops_step': of_step, 'flops_step_over_forward': ratio}

@@ -17,6 +17,7 @@ from lst import (
     workdir,
 )
 from lst.build import build
+from lst.plan import fitting
 from lst.screen import Screen
 from lst.stops import evaluation_steps
 from lst.watch import Meter, Trace
@@ -52,7 +53,8 @@ def run(config, folder: epath.PathLike) -> dict[str, Any]:
 
 def _run(config, folder: epath.Path) -> dict[str, Any]:
   started = time.monotonic()
-  trace = Trace(config.profile.steps, folder)
+  trace, asked = Trace(config.profile.steps, folder), config
+  config, memory = fitting.fit(asked)
   built = build(config)
   built, batches_of = inputs.open_(config, built)
   mesh, frozen, state = built.mesh, built.frozen, built.state
@@ -64,9 +66,9 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
 
   batches, compiling = batches_of.train(first), time.monotonic()
   train_step, facts = report.compile_and_show(
-      config, built, batches_of, folder, first)
+      config, built, batches_of, folder, first, memory)
 
-  workdir.claim(folder, config)
+  workdir.claim(folder, asked)
   writer = Writer(folder, first)
   screen = Screen(built.steps, first, config.train.batch_size)
   meter = Meter(

@@ -27,6 +27,7 @@ RUN = ('lst/train.py', '_run')
 ALLOWED = {
     'lst/features.py': (),
     'lst/product.py': (),
+    'lst/turns.py': (),
     'lst/depthwise.py': (),
     'lst/config.py': ('lst.options',),
     'lst/command.py': ('lst.config', 'lst.usage'),
@@ -41,7 +42,10 @@ ALLOWED = {
     'lst/hosts.py': ('lst.clusters', 'lst.vigil'),
     'lst/data/': ('lst.staging',),
     'lst/side/': ('lst.features', 'lst.product', 'lst.depthwise'),
-    'lst/backbones/': ('lst.features', 'lst.product', 'lst.staging'),
+    'lst/backbones/': (
+        'lst.features', 'lst.product', 'lst.staging', 'lst.turns'),
+    'lst/taps.py': (
+        'lst.features', 'lst.turns', 'lst.backbones', 'lst.side.reading'),
     'lst/placement/': ('lst.features', 'lst.product', 'lst.backbones'),
     'lst/cache/__main__.py': (
         'lst.cache', 'lst.features', 'lst.command', 'lst.data',
@@ -51,7 +55,7 @@ ALLOWED = {
     'lst/step.py': ('lst.metrics', 'lst.data'),
     'lst/method.py': (
         'lst.side', 'lst.tuning', 'lst.placement', 'lst.features',
-        'lst.product', 'lst.backbones'),
+        'lst.product', 'lst.backbones', 'lst.taps'),
 }
 # Unsafe, or not of this project.
 FORBIDDEN = ('pickle', 'cPickle', 'dill', 'cloudpickle', 'joblib', 'clu',

@@ -1,12 +1,16 @@
 """The plan: counts, sizes, rivals; with libtpu, ViT-e video on one 16 GB chip.
 """
 
+import csv
 import importlib.util
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from experiments.plan import vit_e_video
 from lst import config as config_lib
 from lst import report
 from lst.plan import chips, cost, flops, programs, table
@@ -16,6 +20,9 @@ CHIP = chips.CHIPS['v5e']
 # Needs the extra `plan`; the default suite goes without.
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec('libtpu') is None, reason='needs lst[plan]')
+needs_cuda = pytest.mark.skipif(
+    importlib.util.find_spec('jax_cuda13_plugin') is None,
+    reason='needs lst[plan]')
 
 
 def test_a_loop_is_counted_as_often_as_it_runs():
@@ -58,6 +65,33 @@ def test_the_largest_microbatch_is_what_the_rest_of_the_memory_holds():
   # 40 bytes for 4 examples, 100 bytes left.
   assert table.largest(sizes, config, chip, 1) == 10
   assert table.largest(sizes, config, chip._replace(memory=5.0), 1) == 0
+
+
+def test_the_rows_of_clips_and_of_images(monkeypatch):
+  made = []
+
+  def row(name, config, *rest):
+    made.append(name)
+    return {'method': name, 'side': (config.method, config.side.name,
+                                     config.side.keep)}
+
+  monkeypatch.setattr(table, 'row', row)
+  images, of_clips = config_lib.default(), clips(8)
+  out = {r['method']: r['side'] for r in table.rows(
+      of_clips, 10, CHIP, [], rivals=True)}
+  assert list(out) == ['losa', *table.RIVALS]
+  assert out['losa + no taps'] == ('side', 'losa', 'none')
+  assert out['st_adapter'][0] == 'st_adapter'
+  # What one rival changes is no part of the next.
+  assert out['lora'] == ('lora', 'losa', 'exact')
+  out = list(table.rows(images, 10, CHIP, [], rivals=True))
+  assert [r['method'] for r in out] == ['losa', *(
+      name for name in table.RIVALS if name not in table.OF_CLIPS)]
+  out = list(table.rows(images, 10, CHIP, [], True, None, ['linear']))
+  assert [r['method'] for r in out] == ['losa', 'linear']
+  with pytest.raises(ValueError, match='--only=nobody: the rivals are losa'):
+    list(table.rows(images, 10, CHIP, [], True, None, ['nobody']))
+  assert programs.frames_of(of_clips) == 8 and not programs.frames_of(images)
 
 
 def test_a_rival_that_is_not_there_is_left_out():
@@ -114,18 +148,54 @@ def test_an_unknown_topology_is_refused():
     chips.devices('v99:2x2')
 
 
-@needs_libtpu
-@pytest.mark.parametrize('frames', [8, 16, 32])
-def test_losa_on_vit_e_video_fits_one_chip_of_16_gb(frames):
-  """One clip: its frames go through the backbone as a batch of images."""
-  config = config_lib.default()
-  config.backbone.weights, config.backbone.blocks = 'random:e/14', 'scan'
-  config.train.batch_size, config.side.rank = frames, 16
+def clips(frames, **side):
+  """ViT-e on one clip at a time, as `experiments/plan/` has it."""
+  config = vit_e_video.get_config()
+  config.data.video.frames = frames
+  config.side.update(side)
+  return config
+
+
+def compiled(config):
   chip, found = chips.devices('v5e:1x1')
   made = programs.plan(config, 400, found)
   assert made.sizes is not None, made.refused
   assert made.sizes.total <= chip.memory
   assert made.sizes.weights > 7 * chips.GIB
+  return made
+
+
+@needs_libtpu
+@pytest.mark.parametrize('frames', [8, 16, 32])
+def test_losa_on_vit_e_video_fits_one_chip_of_16_gb(frames):
+  """With mixers of channels, space and time, on a clip at 224 px."""
+  made = compiled(clips(frames))
+  assert 1.0 < made.flops / made.forward_flops < 1.1
+  # All 56 taps of the clip and of the next one, in bf16.
+  tap = frames * 256 * 1792 * 2
+  assert made.sizes.taps == pytest.approx(2 * 56 * tap, rel=0.05)
+
+
+@needs_libtpu
+def test_what_is_not_kept_takes_no_memory():
+  """Of 32 frames all taps in bf16 are 1.5 GiB, those of the next clip too."""
+  made = compiled(clips(32, keep='none'))
+  assert made.sizes.taps == 0
+  assert made.sizes.work < 2 * chips.GIB
+  assert 2.0 < made.flops / made.forward_flops < 2.1
+
+
+@needs_cuda
+def test_18_billion_parameters_train_on_one_card_of_80_gb(tmp_path):
+  """In a process of its own: the plugin for cards looks for one."""
+  out = tmp_path / 'plan.csv'
+  subprocess.run(
+      [sys.executable, '-m', 'lst.plan', '--topology=h100', '--rivals=false',
+       '--config=experiments/plan/eva_18b.py', f'--csv={out}'], check=True)
+  row, = csv.DictReader(out.open())
+  assert row['fits'] == 'True'
+  assert 17 * 1024 < float(row['weights_mib']) < 18 * 1024
+  assert 1.0 < float(row['step_over_forward']) < 1.05
 
 
 @needs_libtpu

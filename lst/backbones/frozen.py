@@ -27,7 +27,8 @@ class Backbone(NamedTuple):
     mean, std: of the RGB inputs in [0, 1] that `apply` brings images to.
     dtype: 'bfloat16' or 'float32'.
     states: (frozen, images) -> the states after every block, (L, B, N, D),
-      where the blocks are a stack that a scan runs over; None where not.
+      where the blocks are a stack that a scan runs over; None where not. Given
+      `see`, `carry` and `given` too, it is the visit of `visits.over`.
     blocks: how they are kept, one of `placing.BLOCKS_KEPT`.
     quantise: what their kernels are, of `quantised.KINDS`, or 'none'.
     frames: T of the clips that it is given (`of_clips`); 0 for images.

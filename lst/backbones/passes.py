@@ -1,11 +1,12 @@
 """The passes of a ViT on its images: a loop, or a scan over a stack."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from lst.backbones import placing, stacked
+from lst.backbones import placing, stacked, visits
 from lst.backbones.vit import At, Gather, ViT, unchanged
 
 
@@ -41,9 +42,9 @@ def functions(
     parts = stacked.unstacked(frozen, vit.depth, fetch or stacked.sliced)
     return apply(parts, images, at, start, stop)
 
-  def states(
-      frozen: dict, images: Num[Array, 'b *t h w c']
-  ) -> Float[Array, 'l b n d']:
+  def states(frozen: dict, images: Num[Array, 'b *t h w c'], *seen: Any):
+    if seen:
+      return visits.over(vit, frozen, normalised(images), fetch, *seen)
     return stacked.states(vit, frozen, normalised(images), fetch)
 
   return apply_stacked, states

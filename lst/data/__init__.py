@@ -14,10 +14,11 @@ from lst.data.pipeline import (
   train_batches,
   train_rows,
 )
-from lst.data.sources import SOURCES, build
+from lst.data.sources import OF_VIDEOS, SOURCES, build
 from lst.data.views import view, viewed
 
 __all__ = [
+  'OF_VIDEOS',
   'PADDING',
   'SOURCES',
   'Batch',

@@ -28,6 +28,8 @@ SOURCES: dict[str, Callable[..., Source]] = {
   'something': lambda c: something.source(local(c.path)),
   'motion': lambda c: motion.source(c.path),
 }
+# Those of videos, of which each example is a clip.
+OF_VIDEOS = ('video_folder', 'video_tfds', 'video_csv', 'something', 'motion')
 
 
 def build(config) -> Data:

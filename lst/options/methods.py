@@ -17,6 +17,10 @@ def side() -> ConfigDict:
       # State (0 to 2L) that each block of the side network reads, in any order
       # and the last one at the end; () = that after every block.
       taps=(),
+      # What taps are kept as between the frozen pass and the side step: exact,
+      # int8 (a scale for each token), or none, which runs the pass once more
+      # for the gradient; see `lst.taps`. With the last two no cache is used.
+      keep='exact',
       # Of LoSA, see `lst.LowRank`; the rank also of LAST.
       rank=8,
       residual='running',

@@ -15,6 +15,8 @@ _TOPOLOGY = flags.DEFINE_string(
 _CLASSES = flags.DEFINE_integer('classes', 1000, 'Classes of the data.')
 _RIVALS = flags.DEFINE_bool(
     'rivals', True, 'Whether to plan the other methods as well.')
+_ONLY = flags.DEFINE_list(
+    'only', [], 'Of the other methods, those to plan; all by default.')
 _EXAMPLES = flags.DEFINE_integer(
     'examples', 0, 'Training examples, for the chip-hours of the run.',
     lower_bound=0)
@@ -24,6 +26,31 @@ _PRICE = flags.DEFINE_float(
 _CSV = flags.DEFINE_string('csv', None, 'A file to write the table to.')
 
 STOPPED, USAGE = 1, 2
+
+
+def to_fit(config, row, chip, found, bill) -> tuple[list, str]:
+  """A row of a form that fits `config.memory` where the config does not.
+
+  'auto' is here what the chip has.
+
+  Returns:
+    (no row or one, what was chosen and why).
+  """
+  from lst.plan import fitting, programs, table
+  config = copy.deepcopy(config)
+  if config.memory == 'auto':
+    config.memory = str(chip.memory / fitting.GIB)
+  limit, total = fitting.budget(config.memory), row['total_mib']
+  if not limit or (total != '' and total * table.MIB <= limit):
+    return [], ''
+  try:
+    config, why = fitting.fitted(
+        config, found, _CLASSES.value, programs.frames_of(config))
+  except ValueError as error:
+    return [], f'\n{error}'
+  made = table.row(
+      f'{row["method"]}, to fit', config, _CLASSES.value, chip, found, bill)
+  return [made], f'\nconfig.memory: {why}'
 
 
 def main(argv: list[str]) -> int:
@@ -38,10 +65,15 @@ def main(argv: list[str]) -> int:
   try:
     config_lib.check(config)
     chip, found = chips.devices(_TOPOLOGY.value)
-    rows = table.rows(
+    bill = None
+    if _EXAMPLES.value:
+      bill = cost.Bill(_EXAMPLES.value, _PRICE.value)
+    rows = list(table.rows(
         copy.deepcopy(config), _CLASSES.value, chip, found, _RIVALS.value,
-        cost.Bill(_EXAMPLES.value, _PRICE.value) if _EXAMPLES.value else None)
-    said = [table.show(rows, chip, _TOPOLOGY.value, config)]
+        bill, _ONLY.value))
+    more, why = to_fit(config, rows[0], chip, found, bill)
+    rows[1:1] = more
+    said = [table.show(rows, chip, _TOPOLOGY.value, config) + why]
   except (OSError, RuntimeError, ValueError) as error:
     print(f'{type(error).__name__}: {error}', file=sys.stderr)
     return STOPPED

@@ -26,9 +26,11 @@ class Bill(NamedTuple):
 def seconds(made: Plan, chip: Chip) -> float:
   """Of a step, an estimate: products at `REACHED` of the peak, or else the
   slowest of reading the weights from memory and bringing those streamed from
-  the host.
+  the host, once for every pass.
   """
-  return max(made.flops / (REACHED * chip.flops), _weights(made, chip))
+  passes = max(round(made.flops / made.forward_flops), 1)
+  return max(
+      made.flops / (REACHED * chip.flops), passes * _weights(made, chip))
 
 
 def _weights(made: Plan, chip: Chip) -> float:
@@ -64,7 +66,8 @@ def of(
   out = dict.fromkeys(FIELDS, '') | {
       'steps': steps, 'chip_hours': _round(hours)}
   kept = None
-  if config.method == 'side' and not config.train.microbatch:
+  cached = config.method == 'side' and config.side.keep == 'exact'
+  if cached and not config.train.microbatch:
     making, step = kept_seconds(made, chip)
     passes = math.ceil(bill.examples * config.data.views / batch)
     kept = (passes * making + steps * step) * chips / 3600

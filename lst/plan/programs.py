@@ -13,9 +13,9 @@ import optax
 from lst import build, losses, sharding, step
 from lst import method as methods
 from lst.backbones import backbone as backbones
-from lst.backbones.frozen import of_clips
+from lst.backbones.frozen import entering, of_clips
 from lst.backbones.stacked import BLOCKS
-from lst.data import Batch
+from lst.data import OF_VIDEOS, Batch
 from lst.features import Features, Norm
 from lst.plan import flops
 
@@ -69,20 +69,67 @@ class Plan(NamedTuple):
   seconds: float
 
 
-def plan(config, classes: int, found: list) -> Plan:
+class _Step(NamedTuple):
+  """A training step and all that it takes, as shapes."""
+
+  adapted: methods.Method
+  backbone: backbones.Backbone
+  train: Callable
+  state: step.TrainState
+  batch: Batch
+  mesh: Any
+  min_size: int
+
+
+def plan(config, classes: int, found: list, frames: int | None = None) -> Plan:
   """Compiles the training step of a config; reads no data and no weights.
 
   Args:
     config: as a run has it.
     classes: of the classifier.
     found: the devices, which need not be there.
+    frames: of a clip, 0 for images; None = what the config has its data read.
 
   Raises:
     ValueError: a field of the config is wrong.
   """
-  backbone = backbones.shaped(config.backbone)
-  if backbone.tubelet:
-    backbone = of_clips(backbone, config.data.video.frames)
+  of = _step(config, classes, found, frames_of(config, frames))
+  began = time.monotonic()
+  sizes, refused = _tried(of)
+  seconds = time.monotonic() - began
+  counted = flops.count(
+      functools.partial(of.train, predict=of.adapted.predict), of.state,
+      of.backbone.frozen, of.batch)
+  # Of a stack one block is traced, not all.
+  run = of.backbone.states or of.backbone.apply
+  forward = flops.count(
+      lambda w, x: run(w, entering(of.backbone, x)), of.backbone.frozen,
+      of.batch.inputs)
+  size = of.mesh.size
+  return Plan(sizes, refused, counted / size, forward / size, seconds)
+
+
+def memory(
+    config, classes: int, found: list, frames: int
+) -> tuple[Sizes | None, str]:
+  """(`Plan.sizes`, `Plan.refused`) alone, of devices that are there, too."""
+  return _tried(_step(config, classes, found, frames))
+
+
+def frames_of(config, frames: int | None = None) -> int:
+  """Of a clip of the config's data, unless they are given; 0 for images."""
+  if frames is not None:
+    return frames
+  return config.data.video.frames if config.data.name in OF_VIDEOS else 0
+
+
+def shaped(config, frames: int) -> backbones.Backbone:
+  """The backbone of a config on clips or images, as shapes."""
+  return of_clips(backbones.shaped(config.backbone), frames)
+
+
+def _step(config, classes, found, frames) -> _Step:
+  backbone = shaped(config, frames)
   mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, found)
   build.check_blocks(config.backbone.blocks, mesh)
   adapted = build.on_mesh(mesh, config, backbone, classes)
@@ -92,22 +139,17 @@ def plan(config, classes: int, found: list) -> Plan:
   train = functools.partial(
       step.train_step, loss=losses.cross_entropy, optimizer=optimizer,
       parts=rows // (config.train.microbatch or rows), shards=mesh.size)
-  began = time.monotonic()
-  sizes, refused = None, ''
+  return _Step(
+      adapted, backbone, train, state, batch, mesh, config.mesh.min_size)
+
+
+def _tried(of: _Step) -> tuple[Sizes | None, str]:
   try:
-    sizes = _sizes(
-        adapted, backbone, train, state, batch, mesh, config.mesh.min_size)
+    return _sizes(*of), ''
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
-    refused = str(error).partition('\n')[0]
-  seconds = time.monotonic() - began
-  counted = flops.count(
-      functools.partial(train, predict=adapted.predict), state,
-      backbone.frozen, batch)
-  forward = flops.count(backbone.apply, backbone.frozen, batch.inputs)
-  return Plan(
-      sizes, refused, counted / mesh.size, forward / mesh.size, seconds)
+    return None, str(error).partition('\n')[0]
 
 
 def _shapes(config, adapted, backbone):
@@ -169,8 +211,11 @@ def _reader(adapted: methods.Method, eps: float) -> Callable:
 def _compiled(function: Callable, *args: Any):
   """What the compiler says of memory."""
   lowered = jax.jit(function).lower(*args)
-  platform = jax.tree.leaves(args)[0].sharding.device_set.copy().pop().platform
-  return lowered.compile(OPTIONS.get(platform)).memory_analysis()
+  device = jax.tree.leaves(args)[0].sharding.device_set.copy().pop()
+  # A device that is there is compiled for as a run does it.
+  here = device in jax.local_devices()
+  return lowered.compile(
+      None if here else OPTIONS.get(device.platform)).memory_analysis()
 
 
 def _on(tree: Any, where) -> Any:

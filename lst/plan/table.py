@@ -1,14 +1,15 @@
 """The table of a plan: a row for a config and for each of its rivals."""
 
 import copy
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 
 from lst import method as methods
-from lst.plan import cost
+from lst.plan import cost, programs
 from lst.plan.chips import Chip
-from lst.plan.programs import Sizes, plan
+from lst.plan.programs import Sizes
 
 MIB = 2**20
 FIELDS = (
@@ -19,25 +20,49 @@ FIELDS = (
 # What each rival changes of a config; those whose method is not there, and
 # that of the config itself, are left out.
 RIVALS: dict[str, dict[str, Any]] = {
-    'linear': {'method': 'side', 'side.name': 'linear'},
+    'losa + int8 taps': {'side.name': 'losa', 'side.keep': 'int8'},
+    'losa + no taps': {'side.name': 'losa', 'side.keep': 'none'},
+    'linear': {'side.name': 'linear'},
+    # As many heads as divide the width of every preset but two.
+    'attentive': {'side.name': 'attentive', 'side.heads': 16},
+    'lst': {'side.name': 'lst'},
+    'side4video': {'side.name': 'side4video'},
+    'st_adapter': {'method': 'st_adapter', 'side.pool': 'patches'},
+    'st_adapter + remat': {
+        'method': 'st_adapter', 'side.pool': 'patches', 'tuning.remat': True},
     'lora': {'method': 'lora'},
     'lora + remat': {'method': 'lora', 'tuning.remat': True},
     'full': {'method': 'full'},
     'full + remat': {'method': 'full', 'tuning.remat': True},
 }
+OF_CLIPS = ('side4video', 'st_adapter', 'st_adapter + remat')
 
 
 def rows(
     config, classes: int, chip: Chip, found: list, rivals: bool,
-    bill: cost.Bill | None = None):
-  """A row (`FIELDS`) for the config, then one for each rival."""
+    bill: cost.Bill | None = None, only: Sequence[str] = ()) -> Iterator[dict]:
+  """A row (`FIELDS`) for the config, then one for each rival.
+
+  Args:
+    config: as a run has it.
+    classes: of the classifier.
+    chip, found: of `chips.devices`.
+    rivals: whether there are any.
+    bill: what the run is charged by.
+    only: names of rivals; () = all that read what the config reads.
+  """
   name = config.side.name if config.method == 'side' else config.method
-  out = [row(name, config, classes, chip, found, bill)]
-  for rival, changes in RIVALS.items() if rivals else ():
+  yield row(name, config, classes, chip, found, bill)
+  clips = programs.frames_of(config) > 0
+  for rival in only or RIVALS if rivals else ():
+    if rival not in RIVALS:
+      raise ValueError(
+          f'--only={rival}: the rivals are {", ".join(RIVALS)}')
+    changes = {'method': 'side', 'side.keep': 'exact', **RIVALS[rival]}
     other = changed(config, changes)
-    if rival != name and other is not None:
-      out.append(row(rival, other, classes, chip, found, bill))
-  return out
+    if rival != name and other is not None and (
+        clips or rival not in OF_CLIPS):
+      yield row(rival, other, classes, chip, found, bill)
 
 
 def changed(config, changes: dict[str, Any]):
@@ -58,8 +83,16 @@ def changed(config, changes: dict[str, Any]):
 def row(
     name: str, config, classes: int, chip: Chip, found: list,
     bill: cost.Bill | None = None) -> dict:
-  """One row."""
-  made = plan(config, classes, found)
+  """One row, of a plan that is made here."""
+  return of_plan(
+      name, programs.plan(config, classes, found), config, chip, len(found),
+      bill)
+
+
+def of_plan(
+    name: str, made: programs.Plan, config, chip: Chip, count: int,
+    bill: cost.Bill | None = None) -> dict:
+  """The row of a plan for `count` devices."""
   out = dict.fromkeys(FIELDS, '')
   out |= {
       'method': name, 'fits': False, 'note': made.refused,
@@ -73,9 +106,9 @@ def row(
     out |= {
         'total_mib': round(sizes.total / MIB, 1),
         'fits': sizes.total <= chip.memory,
-        'largest_microbatch': largest(sizes, config, chip, len(found))}
+        'largest_microbatch': largest(sizes, config, chip, count)}
     if bill:
-      out |= cost.of(made, config, chip, len(found), bill)
+      out |= cost.of(made, config, chip, count, bill)
   return out
 
 
@@ -104,10 +137,12 @@ def show(found: list[dict], chip: Chip, topology: str, config) -> str:
   lines = ['  '.join(c.rjust(w) for c, w in zip(line, widths, strict=True))
            for line in cells]
   lines += [f'{r["method"]}: {r["note"]}' for r in found if r['note']]
+  frames = programs.frames_of(config)
+  clips = f' clips of {frames} frames' * bool(frames)
   return '\n'.join([
       f'{topology}, {config.backbone.weights}, batches of '
-      f'{config.train.batch_size}, jax {jax.__version__}; per device, of '
-      f'{chip.memory / MIB:,.0f} MiB', *lines,
+      f'{config.train.batch_size}{clips}, jax {jax.__version__}; per device, '
+      f'of {chip.memory / MIB:,.0f} MiB', *lines,
       f'step_ms assumes {cost.REACHED:.0%} of {chip.flops / 1e12:,.0f} '
       f'TFLOP/s, weights at {chip.bandwidth / 1e9:,.0f} GB/s and from the host '
       f'at {chip.link / 1e9:,.0f} GB/s; largest_microbatch is what fits at the '

@@ -18,7 +18,7 @@ def warm_config(config):
   """The config of the side network with a block beside every block."""
   out = config.copy_and_resolve_references()
   with out.unlocked():
-    out.method, out.side.taps = 'side', ()
+    out.method, out.side.taps, out.side.keep = 'side', (), 'exact'
     out.train.epochs = config.search.probe_epochs
   if out.side.name == 'linear':
     raise ValueError(

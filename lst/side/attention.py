@@ -9,12 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lst.features import Features
-from lst.product import by_row, kept, product
+from lst.product import kept, product
 from lst.side.low_rank import standardised
+from lst.side.reading import Read, Stream, read
 from lst.side.refined import Added, Refined
-
-# Low-rank tokens as their two factors, (B, N, r) and (r, D).
-Pair = tuple[Float[Array, 'b n r'], Float[Array, 'r d']]
 
 
 class LowRankAttention(nn.Module):
@@ -52,36 +50,46 @@ class LowRankAttention(nn.Module):
     parts = tuple(standardised(x).astype(dtype) for x in sums)
     return features._replace(taps=(*parts, features.taps[-1]))
 
+  def stream(self) -> Stream:
+    """As `prepare`, a tap at a time: the sum is carried."""
+    def take(carry, tap):
+      carry = carry + tap.astype(jnp.float32)
+      return carry, standardised(carry).astype(tap.dtype)
+
+    return Stream(take, begin=lambda tap: jnp.zeros(tap.shape, jnp.float32))
+
   @nn.compact
   def __call__(self, features: Features) -> Refined:
     """Prepared features, L taps (B, N, D), to refined tokens."""
-    *sums, last = features.taps
-    if not 0 <= self.skip < len(sums):
+    most, width = len(features.taps) - 1, features.taps[-1].shape[-1]
+    if not 0 <= self.skip < most:
       raise ValueError(
-          f'skip={self.skip} has to be from 0 to {len(sums) - 1}: one of the '
-          f'{len(sums)} blocks ahead of the last keeps its side block')
+          f'skip={self.skip} has to be from 0 to {most - 1}: one of the '
+          f'{most} blocks ahead of the last keeps its side block')
     if self.rank < 1:
       raise ValueError(f'rank={self.rank} has to be at least 1')
+    weights = [self._weights(i, width) for i in range(self.skip, most)]
+    reads = tuple(Read(down) for down, _ in weights)
+    found, last = read(features, (None,) * self.skip + reads + (None,))
     added = ()
-    for i, x in enumerate(sums):
-      if i >= self.skip:
-        added = (*added, self._attend(i, x, added))
+    for h, (down, up) in zip(found[self.skip:-1], weights, strict=True):
+      for a, w in added:
+        h = h + product('bnr,rk->bnk', a, (w @ down.T).astype(a.dtype))
+      added = (*added, (self._attend(h, last.dtype), up))
     return Refined(last, Added(channel=added))
 
-  def _attend(
-      self, i: int, x: Float[Array, 'b n d'], added: tuple[Pair, ...]
-  ) -> Pair:
-    width, rank = x.shape[-1], self.rank
+  def _weights(self, i: int, width: int) -> tuple[Array, Array]:
     init = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
     down = jnp.concatenate([
-        self.param(f'{kind}_{i}', init, (rank, width))
+        self.param(f'{kind}_{i}', init, (self.rank, width))
         for kind in ('query', 'key', 'value')])
-    up = self.param(f'up_{i}', nn.initializers.zeros, (rank, width))
-    h = by_row(x, down)
-    for a, w in added:
-      h = h + product('bnr,rk->bnk', a, (w @ down.T).astype(a.dtype))
-    q, k, v = jnp.split(h.astype(x.dtype), 3, axis=-1)
-    scores = product('bnr,bmr->bnm', q, k) * rank**-0.5
-    weights = jax.nn.softmax(scores).astype(x.dtype)
-    h = product('bnm,bmr->bnr', weights, v)
-    return kept(h.astype(x.dtype)), up
+    return down, self.param(
+        f'up_{i}', nn.initializers.zeros, (self.rank, width))
+
+  def _attend(
+      self, h: Float[Array, 'b n _'], dtype: jnp.dtype
+  ) -> Float[Array, 'b n r']:
+    q, k, v = jnp.split(h.astype(dtype), 3, axis=-1)
+    scores = product('bnr,bmr->bnm', q, k) * self.rank**-0.5
+    weights = jax.nn.softmax(scores).astype(dtype)
+    return kept(product('bnm,bmr->bnr', weights, v).astype(dtype))

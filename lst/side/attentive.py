@@ -50,6 +50,9 @@ class Attentive(nn.Module):
     y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + norm.eps)
     return Features(((y * norm.scale + norm.bias).astype(x.dtype),))
 
+  def stream(self) -> None:
+    """No tap but the last is read."""
+
   @nn.compact
   def __call__(self, features: Features) -> Refined:
     """Prepared features to one row (B, 1, D), pooled."""

@@ -18,17 +18,16 @@ from lst.side.mixers import (
 class Backward:
   """Cotangents, from the last mixer to the first."""
 
-  def __init__(self, plan, mixers, crosses, taps, saved):
+  def __init__(self, plan, mixers, crosses, saved):
     self._plan, self._mixers, self._crosses = plan, mixers, crosses
-    self._taps, self._saved = taps, saved
-    self._dtype, self._rank = taps[0].dtype, mixers[0].down.shape[0]
+    self._saved = saved
+    self._dtype, self._rank = plan.dtype, mixers[0].down.shape[0]
     depth = len(mixers)
     # Of h of each mixer; dT and dP by (earlier, later) mixer.
     self._h, self._inner = [None] * depth, {}
-    self._down = [0.0] * depth
+    self._down = [jnp.zeros(m.down.shape, jnp.float32) for m in mixers]
     self._up = [jnp.zeros(m.up.shape, jnp.float32) for m in mixers]
     self._offset, self._cross = [None] * depth, [None] * depth
-    self._tap = [None] * depth
 
   def mixer(self, i, given):
     """All that mixer i owes, once the later ones are done."""
@@ -42,17 +41,16 @@ class Backward:
       if offset is not None:
         self._offset[i] = _to_shape(h, offset.shape)
       h = self._h[i] = kept(h.astype(self._dtype))
-    with jax.named_scope('taps'):
-      self._to_tap(i, h)
     with jax.named_scope('mixing'):
       self._to_earlier(i, h)
 
   def result(self):
-    """Cotangents of (mixers, crosses, taps)."""
+    """Cotangents of (mixers, crosses, read)."""
     mixers = tuple(
         Mixer(*x) for x in zip(
             self._down, self._up, self._offset, strict=True))
-    return mixers, tuple(self._cross), tuple(self._tap)
+    return mixers, tuple(self._cross), tuple(
+        h.astype(jnp.float32) for h in self._h)
 
   def _weights(self, which, name):
     arrays = [getattr(self._mixers[k], name) for k in which]
@@ -90,19 +88,6 @@ class Backward:
     for n, k in enumerate(other):
       self._down[k] += cut(grad, n, rank, 0)
     return terms
-
-  def _to_tap(self, i, h):
-    z, down = self._taps[i], self._mixers[i].down.astype(self._dtype)
-    if self._plan.kinds[i] == 'channel':
-      self._down[i] += dot('bnr,bnd->rd', h, z)
-      dz = dot('bnr,rd->bnd', h, down)
-    else:
-      # Example by example, then summed: a fifth of the time of one product
-      # that contracts the examples and the channels together.
-      self._down[i] += dot('bnd,brd->bnr', z, h).sum(0).T
-      dz = dot('bnr,brd->bnd', each(down.T, h), h)
-    # Of frozen features nobody asks for it, and nothing is computed.
-    self._tap[i] = dz.astype(self._dtype)
 
   def _to_earlier(self, i, h):
     """What mixer i owes to the history that it read."""

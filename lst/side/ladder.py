@@ -1,18 +1,33 @@
 """LST: a ladder of thin transformer blocks beside a frozen backbone."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
+from jaxtyping import Array, Float
 
 from lst.features import Features
-from lst.product import by_row, kept
+from lst.product import kept
+from lst.side.reading import Read, Stream, read
 from lst.side.refined import Added, Refined
 from lst.side.thin import EPS, ThinBlock, check_skip, heads_of, thinner
 
 # Of a gate sigmoid(g / temperature), g = 0 at the start.
 TEMPERATURE = 0.1
+
+
+class Step(NamedTuple):
+  """What leads to one thin block.
+
+  Attributes:
+    down, bias: of its tap.
+    gate: of what the block before gave; None of the first block.
+  """
+
+  down: Float[Array, 't d']
+  bias: Float[Array, ' t']
+  gate: Float[Array, ''] | None = None
 
 
 class Ladder(nn.Module):
@@ -50,30 +65,39 @@ class Ladder(nn.Module):
     """The features as they are: parameters touch every tap."""
     return features
 
+  def stream(self) -> Stream:
+    """As `prepare`, a tap at a time."""
+    return Stream()
+
   @nn.compact
   def __call__(self, features: Features) -> Refined:
     """Features with L taps (B, N, D) to refined tokens."""
-    taps, width = features.taps, features.taps[-1].shape[-1]
-    check_skip(self.skip, len(taps))
+    depth, width = len(features.taps), features.taps[-1].shape[-1]
+    check_skip(self.skip, depth)
     thin, h = thinner(width, self.reduction), None
-    for i, tap in enumerate(taps):
-      if i < self.skip:
-        continue
-      down = self.param(f'down_{i}', _in_rows, (thin, width))
-      x = by_row(tap, down) + self.param(
-          f'down_{i}_bias', nn.initializers.zeros, (thin,))
+    steps = [self._step(i, thin, width) for i in range(self.skip, depth)]
+    found, last = read(
+        features, (None,) * self.skip + tuple(Read(s.down) for s in steps))
+    for i, step in enumerate(steps, self.skip):
+      x = found[i] + step.bias
       if h is not None:
-        gate = self.param(f'gate_{i}', nn.initializers.zeros, ())
-        gate = jax.nn.sigmoid(gate / TEMPERATURE)
-        x = gate * h + (1 - gate) * x
+        x = step.gate * h + (1 - step.gate) * x
       h = self.block(heads_of(width, self.reduction), name=f'block_{i}')(
-          x, tap.dtype)
-    h = nn.LayerNorm(EPS, name='norm')(h).astype(taps[-1].dtype)
+          x, last.dtype)
+    h = nn.LayerNorm(EPS, name='norm')(h).astype(last.dtype)
     up = self.param(
         'up', nn.initializers.zeros if self.add_last else
         nn.initializers.lecun_normal(), (thin, width))
     return Refined(
-        taps[-1], Added(channel=((kept(h), up),)), float(self.add_last))
+        last, Added(channel=((kept(h), up),)), float(self.add_last))
+
+  def _step(self, i: int, thin: int, width: int) -> Step:
+    down = self.param(f'down_{i}', _in_rows, (thin, width))
+    bias = self.param(f'down_{i}_bias', nn.initializers.zeros, (thin,))
+    if i == self.skip:
+      return Step(down, bias)
+    gate = self.param(f'gate_{i}', nn.initializers.zeros, ())
+    return Step(down, bias, jax.nn.sigmoid(gate / TEMPERATURE))
 
 
 _in_rows = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)

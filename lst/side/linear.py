@@ -18,6 +18,9 @@ class Linear(nn.Module):
     """Features with the last tap (B, N, D) alone: no other is read."""
     return features._replace(taps=features.taps[-1:])
 
+  def stream(self) -> None:
+    """No tap but the last is read."""
+
   def __call__(self, features: Features) -> Refined:
     """Returns the last tap (B, N, D)."""
     return Refined(features.taps[-1])

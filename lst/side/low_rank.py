@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from lst.features import Features
 from lst.side.mixing import ACTIVATIONS, Mixer, Plan, mix
+from lst.side.reading import Read, Stream, read
 from lst.side.refined import Added, Refined
 from lst.side.shift import Shift
 
@@ -81,34 +82,54 @@ class LowRank(nn.Module):
       parts = tuple(itertools.accumulate(taps, initial=taps[-1]))[1:]
     return features._replace(taps=parts)
 
+  def stream(self) -> Stream:
+    """As `prepare`, a tap at a time: b_i or b_1 + ... + b_i, and b_L on top."""
+    self._check()
+    shown = standardised if self.tap_norm else lambda tap: tap
+    if self.residual == 'running':
+      return Stream(
+          lambda carry, tap: (carry, shown(tap)),
+          lambda carry, tap: (shown(tap) + shown(tap), shown(tap)))
+
+    def take(carry, tap):
+      carry = carry + shown(tap)
+      return carry, carry
+
+    return Stream(
+        take, lambda carry, tap: (carry + shown(tap), shown(tap)),
+        lambda tap: jnp.zeros(tap.shape, tap.dtype))
+
   @nn.compact
   def __call__(self, features: Features) -> Refined:
     """Prepared features, L taps (B, N, D), to refined tokens L mixers later."""
     self._check()
-    taps = features.taps
-    if not 0 <= self.skip < len(taps):
+    depth, last = len(features.taps), features.taps[-1]
+    if not 0 <= self.skip < depth:
       raise ValueError(
-          f'skip={self.skip} has to be from 0 to {len(taps) - 1}: one of the '
-          f'{len(taps)} blocks keeps its mixer')
-    _, tokens, width = taps[-1].shape
-    blocks = range(self.skip, len(taps))
+          f'skip={self.skip} has to be from 0 to {depth - 1}: one of the '
+          f'{depth} blocks keeps its mixer')
+    _, tokens, width = last.shape
+    blocks = range(self.skip, depth)
     kinds = tuple(self._kind(i) for i in blocks)
     shift, mixers = Shift(jnp.zeros(width), jnp.zeros(tokens)), []
     for i, kind in zip(blocks, kinds, strict=True):
       mixer, shift = self._mixer(
           i, kind, width if kind == 'channel' else tokens, shift)
       mixers.append(mixer)
-    acts = mix(Plan(kinds, self.activation), tuple(mixers), taps[self.skip:])
+    reads = tuple(Read(m.down, k) for m, k in zip(mixers, kinds, strict=True))
+    found, last = read(features, (None,) * self.skip + reads)
+    plan = Plan(kinds, self.activation, last.dtype)
+    acts = mix(plan, tuple(mixers), found[self.skip:])
     added = Added(
         tuple((a, m.up) for k, a, m in zip(kinds, acts, mixers, strict=True)
               if k == 'channel'),
         tuple((m.up.T, a) for k, a, m in zip(kinds, acts, mixers, strict=True)
               if k == 'token'))
     if self.use_bias:
-      added = shift.join(added, taps[-1])
+      added = shift.join(added, last)
     # Under the running residual, the frozen part of z_L is b_L + b_L.
     scale = 0.5 if self.residual == 'running' else 1.0
-    return Refined(taps[-1], added, scale)
+    return Refined(last, added, scale)
 
   def _kind(self, i: int) -> str:
     turns = self.token_mixing and i % 2 == 1

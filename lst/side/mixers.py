@@ -1,6 +1,6 @@
 """Mixers of LoSA: which there are, their weights, products of their parts."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +23,12 @@ class Plan(NamedTuple):
   Attributes:
     kinds: 'channel' or 'token' of each mixer.
     activation: a key of `ACTIVATIONS`.
+    dtype: of the taps, and so of the operands of products.
   """
 
   kinds: tuple[str, ...]
   activation: str
+  dtype: Any
 
   def near(self, i: int, kind: str, step: int) -> list[int]:
     """The mixers of a kind before (step -1) or after (1) mixer `i`."""

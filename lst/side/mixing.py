@@ -8,13 +8,14 @@ reads, the low-rank form is
     channel: p_i = z_i V_i^T + sum_j a_j (V_i W_j^T)^T + sum_j U_j (s_j V_i^T)
     token:   q_i = V_i z_i   + sum_j (V_i U_j) s_j     + sum_j (V_i a_j) W_j
 
-over the mixers j < i of both kinds. C_ij = V_i W_j^T and M_ij = V_i U_j are
-products of weights alone. T_ji = s_j V_i^T (r, r) and P_ij = V_i a_j (r, r) are
-made once for each j, for all later mixers i in one product. What is multiplied
-in turn with U, C and W is the whole history, side by side. The backward pass
-mirrors this: dT and dP are made for all earlier mixers at once, and meet the
-later V side by side. So no array grows from mixer to mixer, each tap is read
-once forward and once backward, and every product over examples is a flat one.
+over the mixers j < i of both kinds; z_i V_i^T and V_i z_i have been read of the
+taps (`lst.side.reading`), all that follows is r wide. C_ij = V_i W_j^T and M_ij
+= V_i U_j are products of weights alone. T_ji = s_j V_i^T (r, r) and P_ij = V_i
+a_j (r, r) are made once for each j, for all later mixers i in one product. What
+is multiplied in turn with U, C and W is the whole history, side by side. The
+backward pass mirrors this: dT and dP are made for all earlier mixers at once,
+and meet the later V side by side. So no array grows from mixer to mixer, and
+every product over examples is a flat one.
 
 Operands are in the dtype of the taps; sums are in f32.
 """
@@ -23,7 +24,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from lst.product import kept
 from lst.side.backward import Backward
@@ -41,13 +42,18 @@ from lst.side.mixers import (
 
 
 def mix(
-    plan: Plan, mixers: tuple[Mixer, ...],
-    taps: tuple[Float[Array, 'b n d'], ...]
+    plan: Plan, mixers: tuple[Mixer, ...], read: tuple[Array, ...]
 ) -> tuple[Array, ...]:
-  """Activations of every mixer: (B, N, r) or (B, r, D), as the taps' dtype."""
+  """Activations of every mixer: (B, N, r) or (B, r, D), in the taps' dtype.
+
+  Args:
+    plan: of the mixers.
+    mixers: their weights.
+    read: of its tap by each, in that shape.
+  """
   with jax.named_scope('weights'):
     crosses = tuple(_cross(plan, mixers, i) for i in range(len(mixers)))
-  return _mix(plan, mixers, crosses, taps)
+  return _mix(plan, mixers, crosses, read)
 
 
 def _cross(plan, mixers, i):
@@ -59,12 +65,12 @@ def _cross(plan, mixers, i):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mix(plan, mixers, crosses, taps):
-  return _forward(plan, mixers, crosses, taps)[0]
+def _mix(plan, mixers, crosses, read):
+  return _forward(plan, mixers, crosses, read)[0]
 
 
-def _forward(plan, mixers, crosses, taps):
-  dtype, rank = taps[0].dtype, mixers[0].down.shape[0]
+def _forward(plan, mixers, crosses, read):
+  dtype, rank = plan.dtype, mixers[0].down.shape[0]
   act = ACTIVATIONS[plan.activation]
   saved, ahead = [], {}
 
@@ -72,15 +78,9 @@ def _forward(plan, mixers, crosses, taps):
     return x.astype(dtype)
 
   for i, kind in enumerate(plan.kinds):
-    down = cast(mixers[i].down)
-    with jax.named_scope('taps'):
-      if kind == 'channel':
-        h = dot('bnd,rd->bnr', taps[i], down)
-      else:
-        h = dot('brn,bnd->brd', each(down, taps[i]), taps[i])
     with jax.named_scope('mixing'):
       more, inner = _history(plan, mixers, crosses, i, saved, ahead)
-      h = total(h, *more)
+      h = total(read[i], *more)
     with jax.named_scope('activation'):
       if mixers[i].offset is not None:
         h = h + mixers[i].offset
@@ -129,14 +129,14 @@ def _history(plan, mixers, crosses, i, saved, ahead):
   return terms, inner
 
 
-def _mix_fwd(plan, mixers, crosses, taps):
-  out, saved = _forward(plan, mixers, crosses, taps)
-  return out, (mixers, crosses, taps, saved)
+def _mix_fwd(plan, mixers, crosses, read):
+  out, saved = _forward(plan, mixers, crosses, read)
+  return out, (mixers, crosses, saved)
 
 
 def _mix_bwd(plan, residuals, cotangents):
-  mixers, crosses, taps, saved = residuals
-  back = Backward(plan, mixers, crosses, taps, saved)
+  mixers, crosses, saved = residuals
+  back = Backward(plan, mixers, crosses, saved)
   for i in reversed(range(len(plan.kinds))):
     back.mixer(i, cotangents[i])
   return back.result()

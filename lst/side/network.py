@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from lst.features import Features, Norm
 from lst.side import refined
+from lst.side.reading import Stream
 
 POOLS = ('cls', 'mean', 'patches')
 NORMS = ('frozen', 'none')
@@ -20,7 +21,8 @@ class SideNetwork(nn.Module):
 
   Attributes:
     side: such as `LowRank(rank=8)` or `Linear()`: a module with
-      `prepare(features) -> Features`, which no parameter touches;
+      `prepare(features) -> Features`, which no parameter touches; `stream()`,
+      the same a tap at a time (`reading.Stream`), or None where one is read;
       `__call__(prepared)` -> tokens that can be `pooled`, as
       `refined.Refined`; `refines`, False if the tokens stay as they were; and
       `pools`, True if it gives one token, pooled from normed ones, in place of
@@ -66,6 +68,10 @@ class SideNetwork(nn.Module):
     x = self.side(features).pooled(
         self.pool, self.prefix, self._norm(features))
     return Features((x[:, None],))
+
+  def stream(self) -> Stream | None:
+    """`prepare` a tap at a time, or None where but the last one is read."""
+    return self.side.stream()
 
   @nn.compact
   def readout(self, prepared: Features) -> Float[Array, 'b c']:

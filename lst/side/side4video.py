@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 
 from lst.depthwise import depthwise
 from lst.features import Features
-from lst.product import by_row
 from lst.side.low_rank import standardised
+from lst.side.reading import Read, Stream, read
 from lst.side.refined import Refined
 from lst.side.thin import EPS, HEAD, attention, check_skip, dense, mlp, thinner
 from lst.side.video import by_frame
@@ -71,33 +71,44 @@ class Side4Video(nn.Module):
       Features with L - skip taps (B, T (S - registers), D).
     """
     check_skip(self.skip, len(features.taps))
+    return Features(tuple(map(self._seen, features.taps[self.skip:])))
 
-    def read(tap):
-      x = by_frame(tap, self.frames)
-      x = jnp.concatenate([x[:, :, :self.cls], x[:, :, self.prefix:]], 2)
-      return standardised(x.reshape(len(tap), -1, tap.shape[-1]))
+  def stream(self) -> Stream:
+    """As `prepare`, a tap at a time."""
+    return Stream(
+        lambda carry, tap: (carry, self._seen(tap)),
+        lambda carry, tap: (self._seen(tap), None), skip=self.skip)
 
-    return Features(tuple(map(read, features.taps[self.skip:])))
+  def _seen(self, tap: Float[Array, 'b n d']) -> Float[Array, 'b m d']:
+    x = by_frame(tap, self.frames)
+    x = jnp.concatenate([x[:, :, :self.cls], x[:, :, self.prefix:]], 2)
+    return standardised(x.reshape(len(tap), -1, tap.shape[-1]))
 
   @nn.compact
   def __call__(self, features: Features) -> Refined:
     """Prepared features to one row (B, 1, W), pooled."""
-    init = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
-    width = features.taps[-1].shape[-1]
-    thin, x, where = thinner(width, self.reduction), None, None
-    for i, tap in enumerate(features.taps, self.skip):
-      down = self.param(f'down_{i}', init, (thin, width))
-      y = by_row(tap, down) + self.param(
-          f'down_{i}_bias', nn.initializers.zeros, (thin,))
-      y = by_frame(y, self.frames)
-      token, y = y[:, :, :self.cls], y[:, :, self.cls:]
-      if where is None:
+    _, tokens, width = features.taps[-1].shape
+    thin, x, steps = thinner(width, self.reduction), None, []
+    for i in range(self.skip, self.skip + len(features.taps)):
+      steps.append(self._step(i, thin, width))
+      if len(steps) == 1:
         where = self.param(
-            'where', nn.initializers.normal(0.01), y.shape[2:])
+            'where', nn.initializers.normal(0.01),
+            (tokens // self.frames - self.cls, thin))
+    found, last = read(features, tuple(Read(down) for down, _ in steps))
+    for i, (y, (_, bias)) in enumerate(
+        zip(found, steps, strict=True), self.skip):
+      y = by_frame(y + bias, self.frames)
+      token, y = y[:, :, :self.cls], y[:, :, self.cls:]
       x = y if x is None else 0.5 * (x + y)
-      x = SideBlock(name=f'block_{i}')(x, shifted(token), where, tap.dtype)
+      x = SideBlock(name=f'block_{i}')(x, shifted(token), where, last.dtype)
     x = nn.LayerNorm(EPS, name='norm')(x)
     return Refined(x.mean((1, 2))[:, None])
+
+  def _step(self, i: int, thin: int, width: int) -> tuple[Array, Array]:
+    init = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
+    return (self.param(f'down_{i}', init, (thin, width)),
+            self.param(f'down_{i}_bias', nn.initializers.zeros, (thin,)))
 
 
 class SideBlock(nn.Module):

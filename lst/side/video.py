@@ -7,12 +7,7 @@ along one of these axes, for each pair of the other two by itself:
     space:   h[t,:,d] = act(z[t,:,d] Wd) Wu           Wd (S, r), Wu (r, S)
     time:    h[:,s,d] = act(z[:,s,d] Wd) Wu           Wd (T, r), Wu (r, T)
 
-So each h is an activation in which the mixer's own axis is r wide, spread
-along that axis by a weight: (t,s,r), (t,r,d) or (r,s,d). What a later mixer
-reads of it is Wd applied to the two factors, never to h: along the same axis
-by the small product Wu Wd (r, r), along another by Wd on the activation
-first and Wu on what is left, which is (t,r,r'), (r,s,r') or (r,r',d). This is
-the form of `lst.side.low_rank`, with a third kind of factor.
+What they add is kept as one running sum, see `lst.side.running`.
 """
 
 from typing import ClassVar, NamedTuple
@@ -23,46 +18,25 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lst.features import Features, Norm
-from lst.product import by_column, by_row
-from lst.side.low_rank import ACTIVATIONS, MIXERS, LowRank
+from lst.side.low_rank import MIXERS, LowRank
+from lst.side.reading import Read, Stream, read
+from lst.side.running import Chain, run
 
-# The letter of each kind's own axis among those of tokens.
-AXES = {'channel': 'd', 'space': 's', 'time': 't'}
-_TOKENS = 'btsd'
-
-
-class Spread(NamedTuple):
-  """What all mixers of one kind have added so far, r wide altogether.
-
-  Attributes:
-    act: (B, T, S, r), (B, T, r, D) or (B, r, S, D), by kind.
-    up: (r, D), (r, S) or (r, T).
-  """
-
-  act: Float[Array, 'b x y z']
-  up: Float[Array, 'r m']
-
-
-Spreads = dict[str, Spread]
+# Position of each kind's own axis among those of tokens (B, T, S, D).
+AXES = {'channel': 3, 'space': 2, 'time': 1}
 
 
 class RefinedClip(NamedTuple):
-  """The tokens `scale * base + added` of clips."""
+  """The tokens `scale * base + added` of clips; `added` in f32, or None."""
 
   base: Float[Array, 'b t s d']
-  added: Spreads
+  added: Float[Array, 'b t s d'] | None = None
   scale: float = 1.0
 
   def tokens(self, which: slice) -> Float[Array, 'b t k d']:
     """Some tokens of every frame, at full width in f32."""
     out = self.scale * self.base[:, :, which].astype(jnp.float32)
-    for kind, (act, up) in self.added.items():
-      if kind == 'space':
-        up = up[:, which]
-      else:
-        act = act[:, :, which]
-      out = out + _along(act, up.T, kind)
-    return out
+    return out if self.added is None else out + self.added[:, :, which]
 
   def pooled(
       self, pool: str, prefix: int, norm: Norm | None
@@ -100,9 +74,8 @@ class ClipLowRank(nn.Module):
     first: kind of the first mixer: 'channel' or 'token', which is space here.
 
   That video mixers cycle over channel, space and time is in the paper's
-  abstract; the order and every default are our choice. Nothing as wide as the
-  tokens is written while r is below T, S and D; a time mixer of r >= T has an
-  activation as large as a tap.
+  abstract; the order and every default are our choice. A time mixer of r >= T
+  has an activation as large as a tap.
   """
 
   refines: ClassVar[bool] = True
@@ -133,28 +106,38 @@ class ClipLowRank(nn.Module):
       raise ValueError(
           f'skip={self.skip} has to be from 0 to {depth - 1}: one of the '
           f'{depth} blocks keeps its mixer')
-    prepared = LowRank(
-        rank=self.rank, residual=self.residual, first=self.first,
-        activation=self.activation, tap_norm=self.tap_norm, parent=None,
-    ).prepare(features)
+    prepared = self._plain().prepare(features)
     return prepared._replace(taps=prepared.taps[self.skip:])
+
+  def stream(self) -> Stream:
+    """As `prepare`, a tap at a time."""
+    return self._plain().stream()._replace(skip=self.skip)
+
+  def _plain(self) -> LowRank:
+    return LowRank(
+        rank=self.rank, residual=self.residual, first=self.first,
+        activation=self.activation, tap_norm=self.tap_norm, parent=None)
 
   @nn.compact
   def __call__(self, features: Features) -> RefinedClip:
     """Prepared features, taps (B, T S, D), to refined tokens."""
-    taps = [by_frame(tap, self.frames) for tap in features.taps]
-    act = ACTIVATIONS[self.activation]
-    added: Spreads = {}
-    for i, z in enumerate(taps, self.skip):
-      kind = self._kind(i)
-      size = z.shape[_TOKENS.index(AXES[kind])]
-      down, up = self._weights(i, kind, size)
-      h = _of_tap(z, down, kind) + sum(
-          _of_spread(added[k], k, down, kind) for k in added)
-      added = added | {kind: _more(added, kind, act(h), up)}
+    like = features.taps[-1]
+    shape = _by_frame(like.shape, self.frames)
+    blocks = range(self.skip, self.skip + len(features.taps))
+    kinds = tuple(self._kind(i) for i in blocks)
+    downs, ups = zip(*(
+        self._weights(i, kind, shape[AXES[kind]])
+        for i, kind in zip(blocks, kinds, strict=True)), strict=True)
+    found, last = read(features, tuple(
+        Read(down, kind, self.frames)
+        for kind, down in zip(kinds, downs, strict=True)))
+    with jax.named_scope('mixing'):
+      added = run(
+          Chain(kinds, self.frames, self.activation, like.dtype), like.shape,
+          found, downs, ups)
     # Under the running residual, the frozen part of z_L is b_L + b_L.
     scale = 0.5 if self.residual == 'running' else 1.0
-    return RefinedClip(taps[-1], added, scale)
+    return RefinedClip(by_frame(last, self.frames), added.reshape(shape), scale)
 
   def _kind(self, i: int) -> str:
     kinds = ['channel'] + ['space'] * self.token_mixing
@@ -188,9 +171,12 @@ class ClipLinear(nn.Module):
     """Features with the last tap (B, T S, D) alone: no other is read."""
     return features._replace(taps=features.taps[-1:])
 
+  def stream(self) -> None:
+    """No tap but the last is read."""
+
   def __call__(self, features: Features) -> RefinedClip:
     """Returns the last tap (B, T S, D)."""
-    return RefinedClip(by_frame(features.taps[-1], self.frames), {})
+    return RefinedClip(by_frame(features.taps[-1], self.frames))
 
 
 def by_frame(
@@ -201,47 +187,13 @@ def by_frame(
   Raises:
     ValueError: the tokens are not those of so many frames.
   """
-  batch, tokens, width = tap.shape
+  return tap.reshape(_by_frame(tap.shape, frames))
+
+
+def _by_frame(shape, frames: int) -> tuple[int, int, int, int]:
+  batch, tokens, width = shape
   if frames < 1 or tokens % frames:
     raise ValueError(
         f'{tokens} tokens are not those of {frames} frames: frames has to be '
         'that of the clips that the features are of')
-  return tap.reshape(batch, frames, -1, width)
-
-
-def _letters(kind: str, letter: str) -> str:
-  """The axes of what a mixer of a kind has made of tokens."""
-  return _TOKENS.replace(AXES[kind], letter)
-
-
-def _of_tap(z, down, kind: str):
-  """`down` along the own axis of its kind, where the tap stands as it is."""
-  b, t, s, d = z.shape
-  if kind == 'channel':
-    return by_row(z.reshape(b, t * s, d), down).reshape(b, t, s, -1)
-  if kind == 'space':
-    return by_column(down, z.reshape(b * t, s, d)).reshape(b, t, -1, d)
-  return by_column(down, z.reshape(b, t, s * d)).reshape(b, -1, s, d)
-
-
-def _along(x, w, kind: str):
-  """`w` (m, r) along the axis of `kind`, which is r wide in `x`, then m."""
-  out = _letters(kind, 'm')
-  return jnp.einsum(f'{_letters(kind, "r")},mr->{out}', x, w)
-
-
-def _of_spread(of: Spread, kind: str, down, reader: str):
-  """`down` of a mixer of kind `reader` on what mixers of `kind` have added."""
-  if kind == reader:
-    return _along(of.act, down @ of.up.T, kind)
-  inner = _along(of.act, down, reader)
-  return _along(inner, of.up.T, kind)
-
-
-def _more(added: Spreads, kind: str, act, up) -> Spread:
-  if kind not in added:
-    return Spread(act, up)
-  before, axis = added[kind], _TOKENS.index(AXES[kind])
-  return Spread(
-      jnp.concatenate([before.act, act], axis),
-      jnp.concatenate([before.up, up]))
+  return batch, frames, tokens // frames, width

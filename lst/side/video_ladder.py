@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lst.features import Features
+from lst.product import times
 from lst.side.ladder import Ladder
+from lst.side.reading import Stream
 from lst.side.thin import EPS, ThinBlock, attention
-from lst.side.video import RefinedClip, Spread, by_frame
+from lst.side.video import RefinedClip, by_frame
 
 
 class ClipLadder(nn.Module):
@@ -40,6 +42,10 @@ class ClipLadder(nn.Module):
     """The features as they are: parameters touch every tap."""
     return features
 
+  def stream(self) -> Stream:
+    """As `prepare`, a tap at a time."""
+    return Stream()
+
   @nn.compact
   def __call__(self, features: Features) -> RefinedClip:
     """Features with L taps (B, T S, D) to refined tokens."""
@@ -49,8 +55,9 @@ class ClipLadder(nn.Module):
         self.reduction, self.skip, self.add_last, block, name='ladder')(
         features)
     (h, up), = y.added.channel
-    h, base = (by_frame(x, self.frames) for x in (h, y.base))
-    return RefinedClip(base, {'channel': Spread(h, up)}, y.scale)
+    added, base = (
+        by_frame(x, self.frames) for x in (times(h, up), y.base))
+    return RefinedClip(base, added, y.scale)
 
 
 class ClipBlock(nn.Module):

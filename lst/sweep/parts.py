@@ -17,6 +17,7 @@ from lst import (
     sharding,
     step,
 )
+from lst.plan import fitting
 from lst.stops import evaluation_steps
 from lst.sweep import cuts, halving, points, stacked
 
@@ -50,6 +51,7 @@ def make(config) -> Parts:
   Raises:
     ValueError: the config does not say what to choose by, or of what.
   """
+  fitting.refuse(config, 'a sweep, which has config.sweep.chunk,')
   if config.method != 'side':
     raise ValueError(
         f'config.method={config.method!r}: a sweep shares the features of one '

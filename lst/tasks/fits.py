@@ -29,6 +29,10 @@ def check(
       raise ValueError(
           f'{path} was trained with config.side.taps: what serves many tasks '
           'at once reads the state after every block')
+    if task.about['side'].get('keep') == 'int8':
+      raise ValueError(
+          f'{path} was trained on 8-bit taps (config.side.keep), which '
+          '`lst.classifier` gives it; what serves many tasks reads exact ones')
     ours, theirs = (_structure(tasks[p].network) for p in (path, first))
     if ours != theirs:
       raise ValueError(

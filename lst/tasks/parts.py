@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from lst import build, inputs, optimizer, sharding
 from lst import config as config_lib
+from lst.plan import fitting
 from lst.stops import evaluation_steps
 from lst.sweep import points, stacked
 from lst.tasks import mixed
@@ -63,6 +64,7 @@ def make(config) -> list[Task]:
         'config.tasks and config.sweep are both set: sweep each task in a run '
         'of its own (its config.data in place of config.tasks), or leave the '
         'sweep out')
+  fitting.refuse(config, 'a run of several tasks')
   if config.method != 'side':
     raise ValueError(
         f'config.method={config.method!r}: tasks share one frozen pass, which '
@@ -93,6 +95,10 @@ def make(config) -> list[Task]:
 
 def _built(own, shared: build.Built | None, name: str) -> build.Built:
   built = build.beside(shared, own) if shared else build.build(own)
+  if built.method.readout is None:
+    raise ValueError(
+        f'config.side.keep={own.side.keep!r}: several tasks share taps that '
+        "are kept, set it to 'exact'")
   if built.dataset.frames:
     raise ValueError(
         f'config.tasks.{name} is of videos: several tasks share a pass over '

@@ -1,0 +1,140 @@
+"""`config.memory`: what is tried, in which order, what fits, what is said."""
+
+import jax
+import pytest
+
+from lst import config as config_lib
+from lst import train
+from lst.plan import fitting, programs
+from tests import tiny
+from tests.conftest import devices
+
+GIB = fitting.GIB
+
+
+def sizes(total, weights=0):
+  return programs.Sizes(
+      weights=weights, trained=0, optimizer=0, batch=0, taps=0,
+      work=total - weights, streamed=0)
+
+
+def tried(config, found=1, frames=0):
+  return [
+      (c.changes.get('side.keep') or c.changes.get('tuning.remat') or '',
+       c.micro)
+      for c in fitting.choices(config, jax.devices()[:found], 10, frames)]
+
+
+def test_the_cheapest_in_time_come_first(weights):
+  config = tiny.config(weights)
+  config.train.batch_size = 256
+  # 18 tokens an image: below 64 images a device is slower, two passes slower.
+  assert tried(config) == [
+      ('', 256), ('', 128), ('', 64), ('', 32), ('none', 256), ('none', 128),
+      ('none', 64), ('', 16), ('none', 32), ('', 8), ('none', 16), ('', 4),
+      ('none', 8), ('', 2), ('none', 4), ('', 1), ('none', 2), ('none', 1)]
+  assert tried(config, 8)[:2] == [('', 256), ('none', 256)]
+  assert min(micro for _, micro in tried(config, 8)) == 8
+
+
+def test_what_is_never_changed(weights):
+  config = tiny.config(weights)
+  config.train.microbatch = 4
+  assert {micro for _, micro in tried(config)} == {4, 2, 1}
+  # A cache is asked for, or 8 bits, or but one tap is read.
+  for field, value in (
+      ('cache.mode', 'ram'), ('side.keep', 'int8'), ('side.name', 'linear'),
+      ('side.taps', (2, 6))):
+    other = tiny.config(weights)
+    other.update_from_flattened_dict({field: value})
+    assert {keep for keep, _ in tried(other)} == {''}
+  tuned = tiny.config(weights, ('lora', 'losa'))
+  assert {keep for keep, _ in tried(tuned)} == {'', True}
+  # Of clips there are more tokens.
+  clips = tiny.config(weights)
+  assert tried(clips, frames=64)[:2] == [('', 8), ('', 4)]
+
+
+def test_the_first_that_fits_is_taken_and_what_cannot_fit_is_not_compiled():
+  tried = [fitting.Choice({'train.microbatch': m}, m, 1.0) for m in (8, 4, 2)]
+  tried += [fitting.Choice({'side.keep': 'none'}, 8, 2.0)]
+  seen = []
+
+  def of(choice):
+    seen.append((choice.micro, choice.changes.get('side.keep')))
+    return (sizes(400, 100) if 'side.keep' in choice.changes else
+            sizes(100 + 200 * choice.micro, 100)), ''
+
+  choice, total, _ = fitting.first_fit(tried, of, 600)
+  assert (choice.micro, total, seen) == (2, 500, [(8, None), (2, None)])
+  seen.clear()
+  choice, total, _ = fitting.first_fit(tried, of, 450)
+  assert choice.changes == {'side.keep': 'none'}
+  assert seen == [(8, None), (8, 'none')]
+  choice, _, smallest = fitting.first_fit(tried, of, 300)
+  assert choice is None and 'config.side.keep=none, takes' in smallest
+  choice, _, smallest = fitting.first_fit(
+      tried, lambda choice: (None, 'no room'), 300)
+  assert choice is None and 'no room' in smallest
+
+
+@pytest.mark.parametrize('memory', ['', 'much', '-1', 'inf', 'nan', '0'])
+def test_what_is_no_amount(memory, weights):
+  config = tiny.config(weights)
+  config.memory = memory
+  with pytest.raises(ValueError, match=r'config\.memory=.* no amount'):
+    fitting.fit(config)
+
+
+def test_without_a_limit_nothing_is_changed_and_nothing_compiled(
+    weights, monkeypatch):
+  config = tiny.config(weights)
+  monkeypatch.setattr(programs, 'memory', None)
+  for config.memory in ('auto', 'off'):
+    assert fitting.fit(config) == (config, '')
+  fitting.refuse(config, 'a sweep')
+  config.memory = '2'
+  with pytest.raises(ValueError, match='a sweep does not keep to it'):
+    fitting.refuse(config, 'a sweep')
+
+
+def test_auto_asks_the_device(weights, monkeypatch):
+  monkeypatch.setattr(
+      fitting.jax, 'local_devices', lambda: [Told(3 * GIB), Told(2 * GIB)])
+  assert fitting.budget('auto') == 2 * GIB
+  monkeypatch.setattr(fitting.jax, 'local_devices', lambda: [Told(None)])
+  assert fitting.budget('auto') == 0
+
+
+class Told:
+  """A device that knows its limit."""
+
+  def __init__(self, limit):
+    self._limit = limit
+
+  def memory_stats(self):
+    return self._limit and {'bytes_limit': self._limit}
+
+
+def test_a_run_keeps_to_its_budget(weights, tmp_path, capsys):
+  config = tiny.config(weights)
+  config.data.train, config.data.test = 'train[:32]', 'test[:8]'
+  config.cache.mode = 'off'
+  with devices(1):
+    found = jax.devices()[:1]
+    whole, micro = (
+        programs.memory(fitting.changed(config, changes), 10, found, 0)[0].total
+        for changes in ({}, {'train.microbatch': 2}))
+    assert micro < whole
+    config.memory = str((micro + 1) / GIB)
+    result = train.run(config, tmp_path / 'run')
+    # Again: it is the same run.
+    assert train.run(config, tmp_path / 'run') == result
+    config.memory = str(0.5 * micro / GIB)
+    with pytest.raises(ValueError, match=r'takes 0\.0'):
+      train.run(config, tmp_path / 'none')
+  chosen = result['config']
+  assert 1 <= chosen['train.microbatch'] <= 4 or chosen['side.keep'] == 'none'
+  assert 'GiB a device' in capsys.readouterr().out
+  plain = config_lib.flat(config)
+  assert plain['train.microbatch'] == 0
