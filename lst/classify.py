@@ -61,7 +61,8 @@ def classifier(
     raise ValueError(
         f'{path} does not hold the parameters of its own config on the backbone'
         f' {backbone.name!r}: {_shapes(params)} against {_shapes(needed)}')
-  predict = jax.jit(method.predict)
+  predict = (methods.predictor(method) if backbone.steps
+             else jax.jit(method.predict))
   return Classifier(
       lambda images: predict(params, backbone.frozen, images), classes,
       backbone)

@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Float
 
 from lst import placement, side, tuning
-from lst.backbones.backbone import Backbone, extractor
+from lst.backbones.backbone import Backbone, extractor, runner
 from lst.features import Features, Norm
 from lst.product import kept
 
@@ -26,6 +26,8 @@ class Method(NamedTuple):
       `readout` on what `extract` gives.
     resume: of a method that goes on through the backbone from what `extract`
       gives, in place of `readout`: (params, frozen, features) -> logits.
+    run: `extract` to be called with arrays, and never inside of a program: it
+      is compiled, or run block by block where the blocks stay on disk.
   """
 
   init: Callable[[Array, Any, Any], Params]
@@ -33,21 +35,26 @@ class Method(NamedTuple):
   extract: Callable[[Any, Any], Features] | None = None
   readout: Callable[[Params, Features], Float[Array, 'b c']] | None = None
   resume: Callable[[Params, Any, Features], Float[Array, 'b c']] | None = None
+  run: Callable[[Any, Any], Features] | None = None
 
 
 def beside(
-    extract: Callable[[Any, Any], Features], network: side.SideNetwork
+    extract: Callable[[Any, Any], Features], network: side.SideNetwork,
+    run: Callable[[Any, Any], Features] | None = None,
 ) -> Method:
   """The method that trains `network` on what `extract(frozen, inputs)` gives.
 
   Whatever makes the same `Features` can take the place of `extract`: a cache,
-  a quantised backbone, another framework.
+  a quantised backbone, another framework. What is no program takes that of
+  `run`, and `extract` then gives but the shapes.
   """
-  def prepared(frozen, inputs):
-    features = network.prepare(extract(frozen, inputs))
+  def kept_apart(features):
     # Nothing is fused over this line, so that features from a cache give the
     # same bits as those made on the spot.
-    return jax.lax.optimization_barrier(features)
+    return jax.lax.optimization_barrier(network.prepare(features))
+
+  def prepared(frozen, inputs):
+    return kept_apart(extract(frozen, inputs))
 
   def init(key, frozen, inputs):
     features = jax.eval_shape(prepared, frozen, inputs)
@@ -60,7 +67,21 @@ def beside(
   def predict(params, frozen, inputs):
     return readout(params, prepared(frozen, inputs))
 
-  return Method(init, predict, prepared, readout)
+  if run is None:
+    return Method(init, predict, prepared, readout, run=jax.jit(prepared))
+  finish = jax.jit(kept_apart)
+  return Method(
+      init, predict, prepared, readout,
+      run=lambda frozen, inputs: finish(run(frozen, inputs)))
+
+
+def predictor(method: Method) -> Callable[[Params, Any, Any], Array]:
+  """`Method.predict` to be called with arrays, as `Method.run` is."""
+  if method.readout is None:
+    return jax.jit(method.predict)
+  readout = jax.jit(method.readout)
+  return lambda params, frozen, inputs: readout(
+      params, method.run(frozen, inputs))
 
 
 def on_stored(
@@ -89,7 +110,9 @@ def on_stored(
 def _side(config, backbone: Backbone, classes: int) -> Method:
   network = side.build(
       config.side, classes, backbone.cls, backbone.prefix, backbone.times)
-  return beside(extractor(backbone, _taps(config, backbone)), network)
+  taps = _taps(config, backbone)
+  run = runner(backbone, taps) if backbone.steps else None
+  return beside(extractor(backbone, taps), network, run)
 
 
 def _taps(config, backbone: Backbone) -> tuple[int, ...] | None:
@@ -131,10 +154,15 @@ def adapted(placed: placement.Placed, head: side.SideNetwork) -> Method:
   def predict(params, frozen, inputs):
     return resume(params, frozen, prepared(frozen, inputs))
 
-  return Method(init, predict, prepared, resume=resume)
+  return Method(
+      init, predict, prepared, resume=resume, run=jax.jit(prepared))
 
 
 def _placed(config, backbone: Backbone, classes: int) -> Method:
+  if backbone.steps:
+    raise ValueError(
+        "config.method='placed' goes through the blocks a second time and needs "
+        "config.backbone.blocks='loop', 'scan' or 'host', not 'disk'")
   pairs = config.placement.edges or placement.parallel(backbone.depth)
   rank, alpha = config.placement.rank, config.placement.alpha
   adapter = placement.Adapter(rank, alpha) if rank else placement.Unlearned(

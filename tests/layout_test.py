@@ -28,6 +28,7 @@ ALLOWED = {
     'lst/features.py': (),
     'lst/product.py': (),
     'lst/depthwise.py': (),
+    'lst/digest.py': (),
     'lst/config.py': ('lst.options',),
     'lst/command.py': ('lst.config', 'lst.usage'),
     'lst/options/': (),
@@ -41,12 +42,13 @@ ALLOWED = {
     'lst/hosts.py': ('lst.clusters', 'lst.vigil'),
     'lst/data/': ('lst.staging',),
     'lst/side/': ('lst.features', 'lst.product', 'lst.depthwise'),
-    'lst/backbones/': ('lst.features', 'lst.product', 'lst.staging'),
+    'lst/backbones/': (
+        'lst.features', 'lst.product', 'lst.staging', 'lst.digest'),
     'lst/placement/': ('lst.features', 'lst.product', 'lst.backbones'),
     'lst/cache/__main__.py': (
         'lst.cache', 'lst.features', 'lst.command', 'lst.data',
         'lst.backbones', 'lst.method'),
-    'lst/cache/': ('lst.features', 'lst.data'),
+    'lst/cache/': ('lst.features', 'lst.data', 'lst.digest'),
     'lst/tuning/': ('lst.product', 'lst.depthwise', 'lst.backbones'),
     'lst/step.py': ('lst.metrics', 'lst.data'),
     'lst/method.py': (

@@ -1,7 +1,7 @@
 """A frozen backbone as two things: its weights and a pure function of them."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float, Num
 
@@ -28,6 +28,8 @@ class Backbone(NamedTuple):
     dtype: 'bfloat16' or 'float32'.
     states: (frozen, images) -> the states after every block, (L, B, N, D),
       where the blocks are a stack that a scan runs over; None where not.
+    steps: the pass in parts (`passes.Steps`), where the blocks stay on disk;
+      then it is no program, and `backbone.runner` runs it.
     blocks: how they are kept, one of `placing.BLOCKS_KEPT`.
     quantise: what their kernels are, of `quantised.KINDS`, or 'none'.
     frames: T of the clips that it is given (`of_clips`); 0 for images.
@@ -50,6 +52,7 @@ class Backbone(NamedTuple):
   std: tuple[float, ...]
   dtype: str
   states: Callable[..., Array] | None = None
+  steps: Any | None = None
   blocks: str = 'loop'
   quantise: str = 'none'
   frames: int = 0

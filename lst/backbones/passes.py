@@ -1,18 +1,38 @@
-"""The passes of a ViT on its images: a loop, or a scan over a stack."""
+"""The passes of a ViT on its images: a loop, a scan over a stack, or in steps."""
 
+import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from lst.backbones import placing, stacked
+from lst.backbones import placing, stacked, streamed
 from lst.backbones.vit import At, Gather, ViT, unchanged
+
+# From what is kept of blocks to the weights of one; None where it is a stack on
+# the device.
+FETCHES: dict[str, stacked.Fetch | None] = {
+    'disk': streamed.fetch,
+    **{name: way.fetch for name, way in placing.STACKINGS.items()}}
+
+
+class Steps(NamedTuple):
+  """A pass in parts that the host runs, one after another.
+
+  Attributes:
+    enter: (the weights of no block, images) -> state 0.
+    step: (weights of a block, state, shape of the images) -> the next state.
+  """
+
+  enter: Callable[..., Float[Array, 'b n d']]
+  step: Callable[..., Float[Array, 'b n d']]
 
 
 def functions(
     vit: ViT, mean, std, grid: tuple[int, int], blocks: str = 'loop'
-) -> tuple[Callable, Callable | None]:
-  """`Backbone.apply` and `Backbone.states` of a model.
+) -> tuple[Callable, Callable | None, Steps | None]:
+  """`Backbone.apply`, `Backbone.states` and `Backbone.steps` of a model.
 
   Args:
     vit: the model.
@@ -34,8 +54,8 @@ def functions(
         gather)
 
   if blocks == 'loop':
-    return apply, None
-  fetch = placing.STACKINGS[blocks].fetch
+    return apply, None, None
+  fetch = FETCHES[blocks]
 
   def apply_stacked(frozen, images, at=unchanged, start=None, stop=None):
     parts = stacked.unstacked(frozen, vit.depth, fetch or stacked.sliced)
@@ -46,7 +66,11 @@ def functions(
   ) -> Float[Array, 'l b n d']:
     return stacked.states(vit, frozen, normalised(images), fetch)
 
-  return apply_stacked, states
+  def enter(frozen, images):
+    return stacked.start(vit, frozen, normalised(images))
+
+  steps = Steps(enter, functools.partial(stacked.step, vit))
+  return apply_stacked, states, steps if blocks == 'disk' else None
 
 
 def whole_ends(
