@@ -224,5 +224,5 @@ def check_blocks(blocks, mesh) -> None:
         "use 'loop' with it")
   if blocks in ('host', 'disk') and jax.process_count() > 1:
     raise ValueError(
-        f'config.backbone.blocks={blocks!r} streams to the devices of one host, '
-        f"and there are {jax.process_count()}: use 'loop' or 'scan'")
+        f'config.backbone.blocks={blocks!r} streams to the devices of one '
+        f"host, and there are {jax.process_count()}: use 'loop' or 'scan'")

@@ -148,8 +148,12 @@ def check(
       'cls': backbone.cls,
       'prefix': backbone.prefix,
       'dtype': backbone.dtype,
+      'quantise': backbone.quantise,
   }
-  there = about | {'dtype': about.get('config', {}).get('backbone.dtype')}
+  flat = about.get('config', {})
+  there = about | {
+      'dtype': flat.get('backbone.dtype'),
+      'quantise': flat.get('backbone.quantise', 'none')}
   for field, value in here.items():
     if there.get(field) != value:
       raise ValueError(

@@ -161,8 +161,8 @@ def adapted(placed: placement.Placed, head: side.SideNetwork) -> Method:
 def _placed(config, backbone: Backbone, classes: int) -> Method:
   if backbone.steps:
     raise ValueError(
-        "config.method='placed' goes through the blocks a second time and needs "
-        "config.backbone.blocks='loop', 'scan' or 'host', not 'disk'")
+        "config.method='placed' goes through the blocks a second time and "
+        "needs config.backbone.blocks='loop', 'scan' or 'host', not 'disk'")
   pairs = config.placement.edges or placement.parallel(backbone.depth)
   rank, alpha = config.placement.rank, config.placement.alpha
   adapter = placement.Adapter(rank, alpha) if rank else placement.Unlearned(

@@ -55,8 +55,8 @@ def build(config) -> Backbone:
 def shaped(config) -> Backbone:
   """As `build`, but reads no weight: `frozen` holds shapes in their place.
 
-  Blocks that stay on disk are shown as in host memory ('host'): the device holds
-  as much of them.
+  Blocks that stay on disk are shown as in host memory ('host'): the device
+  holds as much of them.
   """
   checkpoint, _ = _opened(config)
   blocks = 'host' if config.blocks == 'disk' else config.blocks
@@ -164,6 +164,7 @@ def runner(
     return _few_at_a_time(of, backbone, weights, x, shape)
 
   def run(frozen, images):
+    images = jnp.asarray(images)
     taps = streamed.states(
         frozen, entering(backbone, images), entered_by, stepped, nodes)
     return _features(backbone, frozen, taps, images)
@@ -189,8 +190,7 @@ def _few_at_a_time(
     shape: of the images of the pass.
   """
   count = images_at_once(
-      len(x), tokens_of(backbone, jax.ShapeDtypeStruct(shape, jnp.uint8)),
-      backbone.width)
+      len(x), tokens_of(backbone, shape), backbone.width)
 
   def in_turn(weights, x):
     # Of a batch that lies on many devices, a few images lie on few of them.

@@ -96,9 +96,9 @@ def entering(
   return inputs.reshape(-1, *inputs.shape[-3:])
 
 
-def tokens_of(backbone: Backbone, entered: Num[Array, 'm *t h w c']) -> int:
-  """Tokens of one of them, but for those ahead of a clip's."""
-  times = entered.shape[1] // backbone.tubelet if backbone.tubelet else 1
+def tokens_of(backbone: Backbone, entered: tuple[int, ...]) -> int:
+  """Tokens of one of them, by their shape, but for those ahead of a clip's."""
+  times = entered[1] // backbone.tubelet if backbone.tubelet else 1
   return times * backbone.tokens
 
 
@@ -113,5 +113,5 @@ def by_input(
   the tokens ahead of them, where it went through whole.
   """
   if backbone.tubelet:
-    return state[:, -tokens_of(backbone, inputs):]
+    return state[:, -tokens_of(backbone, inputs.shape):]
   return state.reshape(len(inputs), -1, state.shape[-1])

@@ -1,4 +1,4 @@
-"""The passes of a ViT on its images: a loop, a scan over a stack, or in steps."""
+"""The passes of a ViT on images: a loop, a scan over a stack, or in steps."""
 
 import functools
 from collections.abc import Callable

@@ -79,8 +79,8 @@ STACKINGS: dict[str, Stacking] = {
     'scan': Stacking(_zeros, _set, lambda stack: stack, None),
     'host': Stacking(_host_zeros, _host_set, _pinned, to_device),
 }
-# How blocks may be kept: each by itself, for a loop in Python, as a stack, or in
-# files (`streamed`).
+# How blocks may be kept: each by itself, for a loop in Python, as a stack, or
+# in files (`streamed`).
 BLOCKS_KEPT = ('loop', *STACKINGS, 'disk')
 
 

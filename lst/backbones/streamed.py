@@ -94,8 +94,8 @@ def frozen(files: Files, shapes: dict) -> dict:
 _weights_on_disk = core.Primitive('weights_on_disk')
 _weights_on_disk.multiple_results = True
 _WHY = (
-    "config.backbone.blocks='disk' runs block by block on the host and is in no "
-    "program: use `Method.run`, or config.backbone.blocks='host'")
+    "config.backbone.blocks='disk' runs block by block on the host and is in "
+    "no program: use `Method.run`, or config.backbone.blocks='host'")
 
 
 def _refused(*args, **kwargs):

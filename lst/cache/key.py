@@ -15,8 +15,8 @@ VERSION = 2
 PREFIX = 20
 
 __all__ = [
-    'PREFIX', 'VERSION', 'Key', 'canonical', 'digest_of', 'folder_of', 'root_of',
-    'sha256']
+    'PREFIX', 'VERSION', 'Key', 'canonical', 'digest_of', 'folder_of',
+    'root_of', 'sha256']
 
 
 class Key(NamedTuple):
