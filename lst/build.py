@@ -114,6 +114,14 @@ def method_here(built: Built, config) -> tuple[methods.Method, Any, Mesh]:
   return method, sharding.on_this_host(built.weights, mesh), mesh
 
 
+def norm_of(built: Built, image: np.ndarray) -> Any:
+  """The final norm of features; `image` (1, [T,] H, W, 3) may be any."""
+  if built.backbone.steps:
+    return built.method.run(built.weights, image).norm
+  return jax.jit(lambda w, x: built.method.extract(w, x).norm)(
+      built.weights, image)
+
+
 def plain_extract(built: Built, config) -> Callable:
   """The same function however the weights lie, for the key of a cache."""
   return methods.build(

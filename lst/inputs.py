@@ -13,6 +13,7 @@ from lst.build import (
     Built,
     averaging,
     method_here,
+    norm_of,
     on_stored,
     plain_extract,
 )
@@ -209,18 +210,13 @@ def beside(built: Built):
   """
   image = np.zeros((1, *built.backbone.input_size, 3), np.uint8)
   taps = jax.eval_shape(built.method.extract, built.weights, image).taps
-  if built.backbone.steps:
-    norm = built.method.run(built.weights, image).norm
-  else:
-    norm = jax.jit(lambda w, x: built.method.extract(w, x).norm)(
-        built.weights, image)
 
   def ready(batch: Batch) -> Batch:
     made = built.method.run(built.weights, batch.inputs)
     return batch._replace(inputs=made.taps)
 
   return (
-      ready, on_stored(built, cache.fit('exact', (), norm)),
+      ready, on_stored(built, cache.fit('exact', (), norm_of(built, image))),
       tuple(jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in taps))
 
 

@@ -75,15 +75,6 @@ def beside(
       run=lambda frozen, inputs: finish(run(frozen, inputs)))
 
 
-def predictor(method: Method) -> Callable[[Params, Any, Any], Array]:
-  """`Method.predict` to be called with arrays, as `Method.run` is."""
-  if method.readout is None:
-    return jax.jit(method.predict)
-  readout = jax.jit(method.readout)
-  return lambda params, frozen, inputs: readout(
-      params, method.run(frozen, inputs))
-
-
 def on_stored(
     method: Method, expand: Callable[[Any, Any], Features]
 ) -> Callable[[Params, Any, Any], Array]:
@@ -159,10 +150,6 @@ def adapted(placed: placement.Placed, head: side.SideNetwork) -> Method:
 
 
 def _placed(config, backbone: Backbone, classes: int) -> Method:
-  if backbone.steps:
-    raise ValueError(
-        "config.method='placed' goes through the blocks a second time and "
-        "needs config.backbone.blocks='loop', 'scan' or 'host', not 'disk'")
   pairs = config.placement.edges or placement.parallel(backbone.depth)
   rank, alpha = config.placement.rank, config.placement.alpha
   adapter = placement.Adapter(rank, alpha) if rank else placement.Unlearned(

@@ -6,7 +6,7 @@ import statistics
 import matplotlib
 
 matplotlib.use('Agg')
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 
 def draw(rows: list[dict], speed: list[dict], path: pathlib.Path) -> None:

@@ -87,7 +87,8 @@ def _of(config, checkpoint, frozen, blocks: str) -> Backbone:
   if config.image_size:
     image_size = (config.image_size, config.image_size)
   rows, columns = grid = vit.grid_of(*image_size, vit.tubelet)[-2:]
-  apply, states, steps = passes.functions(vit, mean, std, grid, blocks)
+  apply, states = passes.functions(vit, mean, std, grid, blocks)
+  steps = passes.steps(vit, mean, std) if blocks == 'disk' else None
   prefix, cls = (0, False) if vit.tubelet else (vit.prefix, checkpoint.cls)
   return Backbone(
       checkpoint.name, checkpoint.family, apply, frozen, image_size,

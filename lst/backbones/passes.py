@@ -31,8 +31,8 @@ class Steps(NamedTuple):
 
 def functions(
     vit: ViT, mean, std, grid: tuple[int, int], blocks: str = 'loop'
-) -> tuple[Callable, Callable | None, Steps | None]:
-  """`Backbone.apply`, `Backbone.states` and `Backbone.steps` of a model.
+) -> tuple[Callable, Callable | None]:
+  """`Backbone.apply` and `Backbone.states` of a model.
 
   Args:
     vit: the model.
@@ -40,8 +40,7 @@ def functions(
     grid: (rows, columns) of patches of its images or frames.
     blocks: how they are kept (`placing.BLOCKS_KEPT`).
   """
-  def normalised(images):
-    return (images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
+  normalised = functools.partial(_normalised, mean, std)
 
   def apply(
       frozen: dict, images: Num[Array, 'b *t h w c'] | Float[Array, 'b n d'],
@@ -54,7 +53,7 @@ def functions(
         gather)
 
   if blocks == 'loop':
-    return apply, None, None
+    return apply, None
   fetch = FETCHES[blocks]
 
   def apply_stacked(frozen, images, at=unchanged, start=None, stop=None):
@@ -66,11 +65,19 @@ def functions(
   ) -> Float[Array, 'l b n d']:
     return stacked.states(vit, frozen, normalised(images), fetch)
 
-  def enter(frozen, images):
-    return stacked.start(vit, frozen, normalised(images))
+  return apply_stacked, states
 
-  steps = Steps(enter, functools.partial(stacked.step, vit))
-  return apply_stacked, states, steps if blocks == 'disk' else None
+
+def steps(vit: ViT, mean, std) -> Steps:
+  """`Backbone.steps` of a model; `mean` and `std` as of `functions`."""
+  def enter(frozen, images):
+    return stacked.start(vit, frozen, _normalised(mean, std, images))
+
+  return Steps(enter, functools.partial(stacked.step, vit))
+
+
+def _normalised(mean, std, images: Num[Array, '...']) -> Float[Array, '...']:
+  return (images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
 
 
 def whole_ends(
