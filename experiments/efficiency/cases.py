@@ -9,7 +9,7 @@ MODELS = ('B/16', 'L/16', 'g/14', 'e/14', 'dinov3_7b/16')
 WORKS = ((0, 64), (16, 4), (32, 1))
 # Small enough for a CPU, and compiled in little time, to run slowly.
 REHEARSED = {'models': ('Ti/16',), 'works': ((0, 4), (4, 1)), 'size': 32,
-             'rounds': 2, 'steps': 5, 'most': 4, 'timeout': 900.0}
+             'rounds': 1, 'steps': 5, 'most': 2, 'timeout': 900.0}
 FORWARD = 'forward'
 # What each changes of a config; 'forward' is the frozen pass by itself.
 METHODS: dict[str, dict[str, Any]] = {

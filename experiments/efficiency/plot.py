@@ -22,13 +22,13 @@ def draw(rows: list[dict], rehearsal: bool, path: pathlib.Path) -> None:
   inputs = sorted({(int(r['frames']), int(r['batch'])) for r in rows})
   models = list(dict.fromkeys(row['model'] for row in rows))
   figure, axes = plt.subplots(
-      3, len(inputs), figsize=(1 + 4.6 * len(inputs), 9), squeeze=False,
+      3, len(inputs), figsize=(max(1 + 4.6 * len(inputs), 8), 9), squeeze=False,
       layout='constrained')
   device = next((row['device'] for row in rows if row['device']), '?')
   title = f'one {device}, random weights'
   if rehearsal:
     title = ('REHEARSAL at small size, not a result: '
-             f'{title}, {rows[0]["size"]} px')
+             f'{rows[0]["size"]} px,\n{title}')
   figure.suptitle(title)
   for column, (frames, batch) in enumerate(inputs):
     some = [r for r in rows if (r['frames'], r['batch']) == (frames, batch)]
@@ -77,5 +77,5 @@ def _bars(axis, rows, models, value) -> None:
     axis.bar(xs, [float(h or 0) for h in heights], width, label=method,
              color=f'C{k}')
     gone = [x for x, h in zip(xs, heights, strict=True) if h == '']
-    axis.plot(gone, [0] * len(gone), 'x', color=f'C{k}', clip_on=False)
+    axis.plot(gone, [0] * len(gone), 'x', color=f'C{k}')
   axis.set_xticks(range(len(models)), models, fontsize=8)

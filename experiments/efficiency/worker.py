@@ -44,8 +44,9 @@ def timed(run, steps: int) -> list[float]:
 
 
 def largest(case: Case, most: int, answer) -> None:
-  """Doubles the batch until it does not go through, or is `most`."""
-  rows, began = case.batch, time.monotonic()
+  """Doubles the batch, which went through, until it does not, or is `most`."""
+  answer({'largest': case.batch})
+  rows, began = 2 * case.batch, time.monotonic()
   while rows <= most and time.monotonic() - began < LARGEST_S:
     try:
       program = programs.build(case, rows)
@@ -59,21 +60,19 @@ def largest(case: Case, most: int, answer) -> None:
     rows *= 2
 
 
-def main() -> None:
-  """Answers on the standard output; what libraries print goes elsewhere."""
+def flags(argv=None):
+  """What the command line says."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('case')
   parser.add_argument('--steps', type=int, default=10)
   parser.add_argument('--first', action='store_true')
   parser.add_argument('--most', type=int, default=4096)
-  args = parser.parse_args()
+  return parser.parse_args(argv)
+
+
+def serve(args, answer) -> None:
+  """Measures a case and calls `answer` with what it finds, as it is found."""
   case = Case(**json.loads(args.case))
-  out = os.fdopen(os.dup(1), 'w')
-  os.dup2(2, 1)
-
-  def answer(content):
-    print(json.dumps(content), file=out, flush=True)
-
   program = programs.build(case)
   ms = timed(program.run, args.steps)
   peak, of = peak_mib()
@@ -87,6 +86,18 @@ def main() -> None:
     plan = programs.planned_mib(case)
     answer({'plan_mib': plan and round(plan, 1)})
     largest(case, args.most, answer)
+
+
+def main() -> None:
+  """Answers on the standard output; what libraries print goes elsewhere."""
+  args = flags()
+  out = os.fdopen(os.dup(1), 'w')
+  os.dup2(2, 1)
+
+  def answer(content):
+    print(json.dumps(content), file=out, flush=True)
+
+  serve(args, answer)
 
 
 if __name__ == '__main__':
