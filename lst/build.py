@@ -115,7 +115,7 @@ def method_here(built: Built, config) -> tuple[methods.Method, Any, Mesh]:
 
 
 def norm_of(built: Built, image: np.ndarray) -> Any:
-  """The final norm of features; `image` (1, [T,] H, W, 3) may be any."""
+  """The final norm of features; `image` (1, H, W, 3), or a clip, may be any."""
   if built.backbone.steps:
     return built.method.run(built.weights, image).norm
   return jax.jit(lambda w, x: built.method.extract(w, x).norm)(

@@ -32,7 +32,7 @@ def draw(rows: list[dict], rehearsal: bool, path: pathlib.Path) -> None:
   figure.suptitle(title)
   for column, (frames, batch) in enumerate(inputs):
     some = [r for r in rows if (r['frames'], r['batch']) == (frames, batch)]
-    what = f'{batch} clips of {frames} frames' if frames else f'{batch} images'
+    what = f'{batch} x {frames} frames' if frames else f'{batch} images'
     for axis, (name, value) in zip(axes[:, column], (
         ('step / forward pass', _over_forward),
         ('peak memory, MiB' + _whose(some), lambda r: r['peak_mib']),

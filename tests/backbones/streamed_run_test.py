@@ -62,3 +62,27 @@ def test_what_was_trained_on_either_is_served_by_the_other(
   on_disk = backbones.build(config_of(weights, folder).backbone)
   served = lst.serve([path], on_disk).predict(batch.inputs, [0] * 8)
   np.testing.assert_allclose(served, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_what_was_trained_on_int8_is_served_on_int8_alone(
+    run_of, weights, folder, backbone, batch):
+  folder_of_run = run_of(
+      'disk', **{'cache.mode': 'off', 'backbone.quantise': 'int8'})
+  path = folder_of_run / 'side.safetensors'
+  plain = run_of('loop', **{'cache.mode': 'off'})
+  # It learned as much, from other features.
+  ours, theirs = result_of(folder_of_run)[1], result_of(plain)[1]
+  assert ours == pytest.approx(theirs, rel=0.05) and ours != theirs
+  classifier = lst.classifier(path)
+  assert classifier.backbone.quantise == 'int8'
+  logits = classifier.logits(batch.inputs)
+  resident = backbones.build(
+      config_of(weights, folder, 'scan', quantise='int8').backbone)
+  np.testing.assert_allclose(
+      lst.serve([path]).predict(batch.inputs, [0] * 8), logits,
+      rtol=1e-5, atol=1e-5)
+  for refused in (lst.classifier, lst.load, lambda p, b: lst.serve([p], b)):
+    with pytest.raises(ValueError, match=r"quantise 'int8', but here it is"):
+      refused(path, backbone)
+    with pytest.raises(ValueError, match=r"quantise 'none', but here it is"):
+      refused(plain / 'side.safetensors', resident)
