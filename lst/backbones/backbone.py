@@ -39,16 +39,11 @@ def build(config) -> Backbone:
   """
   checkpoint, weights = _opened(config)
   if config.blocks == 'disk':
-    files = converting.converted(
-        converting.root_of(config.blocks_path),
-        loading.identity(config.weights), checkpoint.vit, config.quantise,
-        weights)
-    frozen = streamed.frozen(files, placing.shapes(
-        checkpoint.vit, checkpoint.vit.dtype, config.quantise))
-    return _of(config, checkpoint, frozen, config.blocks)
-  frozen = placing.collect(
-      weights, checkpoint.vit.depth, checkpoint.vit.dtype, config.quantise,
-      config.blocks)
+    frozen = _on_disk(config, checkpoint.vit, weights)
+  else:
+    frozen = placing.collect(
+        weights, checkpoint.vit.depth, checkpoint.vit.dtype, config.quantise,
+        config.blocks)
   return _of(config, checkpoint, frozen, config.blocks)
 
 
@@ -63,6 +58,14 @@ def shaped(config) -> Backbone:
   frozen = placing.shapes(
       checkpoint.vit, checkpoint.vit.dtype, config.quantise, blocks)
   return _of(config, checkpoint, frozen, blocks)
+
+
+def _on_disk(config, vit, weights) -> dict:
+  shapes = placing.shapes(vit, vit.dtype, config.quantise)
+  files = converting.converted(
+      converting.root_of(config.blocks_path),
+      loading.identity(config.weights), vit, config.quantise, shapes, weights)
+  return streamed.frozen(files, shapes)
 
 
 def _opened(config):

@@ -41,7 +41,7 @@ def root_of(path: str = '') -> pathlib.Path:
 
 def converted(
     root: pathlib.Path, identity: dict[str, Any], vit: ViT, kind: str,
-    weights: Iterable[tuple[str, np.ndarray]],
+    shapes: dict, weights: Iterable[tuple[str, np.ndarray]],
 ) -> block_files.Files:
   """The block files of a checkpoint, made if they are not there.
 
@@ -50,13 +50,13 @@ def converted(
     identity: `loading.identity` of the checkpoint.
     vit: its model, in the dtype that it computes in.
     kind: a key of `quantised.KINDS`, or 'none'.
+    shapes: of all weights, as `placing.shapes` gives them for a loop.
     weights: (path, array) pairs, as `loading.opened` gives them; read only if
       files are missing, and a block is held until its file is written.
 
   Raises:
     OSError: the disk is too small or cannot be written.
   """
-  shapes = placing.shapes(vit, vit.dtype, kind)
   made_of = {
       'version': VERSION, 'checkpoint': identity,
       'dtype': jnp.dtype(vit.dtype).name, 'quantise': kind,
