@@ -95,14 +95,15 @@ class Files:
 
   Attributes:
     folder: that they are in.
-    about: the content of about.json.
+    about: the content of about.json, which is read where it is not given.
 
   Raises:
     FileNotFoundError, ValueError: there are none, or not whole ones.
   """
 
-  def __init__(self, folder: pathlib.Path):
-    self.folder, self.about = folder, read_about(folder)
+  def __init__(
+      self, folder: pathlib.Path, about: dict[str, Any] | None = None):
+    self.folder, self.about = folder, about or read_about(folder)
     self._seen: set[str] = set()
     for name, facts in self.about['files'].items():
       path = folder / name

@@ -81,7 +81,8 @@ def _make(folder, made_of, vit, kind, weights, shapes) -> None:
   (folder / block_files.ABOUT).unlink(missing_ok=True)
   sizes = [
       math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes)]
-  free = shutil.disk_usage(folder).free
+  there = sum(path.stat().st_size for path in folder.glob('*.safetensors'))
+  free = shutil.disk_usage(folder).free + there
   if sum(sizes) > free:
     raise OSError(
         f'the blocks take up to {sum(sizes) / 2**30:,.1f} GiB and {folder} has '
@@ -92,8 +93,7 @@ def _make(folder, made_of, vit, kind, weights, shapes) -> None:
     files[name] = block_files.write(folder / name, tree)
     del tree
   about = {**made_of, 'files': files}
-  block_files.write_about(folder, about | {'sha256': ''})
-  about['sha256'] = _digest(block_files.Files(folder))
+  about['sha256'] = _digest(block_files.Files(folder, about))
   block_files.write_about(folder, about)
 
 

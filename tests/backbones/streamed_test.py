@@ -219,6 +219,20 @@ def test_files_are_made_once_and_of_each_kind_apart(weights, tmp_path):
     block_files.read_about(about.parent)
 
 
+def test_files_that_were_not_finished_are_not_trusted(
+    weights, tmp_path, monkeypatch):
+  def killed(files):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(converting, '_digest', killed)
+    with pytest.raises(KeyboardInterrupt):
+      built_of(weights, tmp_path)
+  assert not list(tmp_path.glob('*/about.json'))
+  built = built_of(weights, tmp_path)
+  assert len(built.frozen['blocks'].blocks.files.about['sha256']) == 64
+
+
 def test_a_disk_that_is_too_small_is_told(weights, tmp_path, monkeypatch):
   usage = converting.shutil.disk_usage(tmp_path)._replace(free=1000)
   monkeypatch.setattr(converting.shutil, 'disk_usage', lambda _: usage)
