@@ -107,11 +107,19 @@ def on_mesh(mesh, config, backbone, classes) -> methods.Method:
   return methods.build(config, backbone, classes)
 
 
-def extract_here(built: Built, config) -> tuple[Callable, Any, Mesh]:
-  """(`extract`, weights, mesh) of the devices of this host alone."""
+def method_here(built: Built, config) -> tuple[methods.Method, Any, Mesh]:
+  """(method, weights, mesh) of the devices of this host alone."""
   mesh = sharding.local_mesh(built.mesh)
   method = on_mesh(mesh, config, built.backbone, len(built.dataset.classes))
-  return method.extract, sharding.on_this_host(built.weights, mesh), mesh
+  return method, sharding.on_this_host(built.weights, mesh), mesh
+
+
+def norm_of(built: Built, image: np.ndarray) -> Any:
+  """The final norm of features; `image` (1, H, W, 3), or a clip, may be any."""
+  if built.backbone.steps:
+    return built.method.run(built.weights, image).norm
+  return jax.jit(lambda w, x: built.method.extract(w, x).norm)(
+      built.weights, image)
 
 
 def plain_extract(built: Built, config) -> Callable:
@@ -222,7 +230,7 @@ def check_blocks(blocks, mesh) -> None:
         f'config.mesh.fsdp={mesh.shape["fsdp"]} gathers weights block by '
         f'block, and config.backbone.blocks={blocks!r} keeps them in one: '
         "use 'loop' with it")
-  if blocks == 'host' and jax.process_count() > 1:
+  if blocks in ('host', 'disk') and jax.process_count() > 1:
     raise ValueError(
-        "config.backbone.blocks='host' streams to the devices of one host, "
-        f"and there are {jax.process_count()}: use 'loop' or 'scan'")
+        f'config.backbone.blocks={blocks!r} streams to the devices of one '
+        f"host, and there are {jax.process_count()}: use 'loop' or 'scan'")

@@ -61,10 +61,17 @@ def classifier(
     raise ValueError(
         f'{path} does not hold the parameters of its own config on the backbone'
         f' {backbone.name!r}: {_shapes(params)} against {_shapes(needed)}')
-  predict = jax.jit(method.predict)
+  predict = _predictor(method) if backbone.steps else jax.jit(method.predict)
   return Classifier(
       lambda images: predict(params, backbone.frozen, images), classes,
       backbone)
+
+
+def _predictor(method: methods.Method) -> Callable:
+  """`Method.predict` on features that the host runs."""
+  readout = jax.jit(method.readout)
+  return lambda params, frozen, inputs: readout(
+      params, method.run(frozen, inputs))
 
 
 def _config(values: dict[str, Any]) -> ConfigDict:

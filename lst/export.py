@@ -15,6 +15,8 @@ from ml_collections import ConfigDict
 
 from lst import cache, side
 from lst import config as config_lib
+from lst.backbones.stacked import BLOCKS
+from lst.backbones.streamed import OnDisk
 
 FORMAT = 'lst-side-1'
 
@@ -114,7 +116,12 @@ def _read(path: str | os.PathLike) -> Adapted:
 
 def digest(weights: Any) -> str | None:
   """The sha256 of a backbone's weights; None if this host has not all of them.
+
+  Blocks that stay on disk have that of blocks in a loop.
   """
+  on_disk = weights.get(BLOCKS) if weights else None
+  if isinstance(on_disk, OnDisk):
+    return np.asarray(on_disk.digest).tobytes().hex()
   leaves = jax.tree.leaves(weights)
   here = all(
       x.is_fully_addressable or x.is_fully_replicated for x in leaves
@@ -141,8 +148,12 @@ def check(
       'cls': backbone.cls,
       'prefix': backbone.prefix,
       'dtype': backbone.dtype,
+      'quantise': backbone.quantise,
   }
-  there = about | {'dtype': about.get('config', {}).get('backbone.dtype')}
+  flat = about.get('config', {})
+  there = about | {
+      'dtype': flat.get('backbone.dtype'),
+      'quantise': flat.get('backbone.quantise', 'none')}
   for field, value in here.items():
     if there.get(field) != value:
       raise ValueError(

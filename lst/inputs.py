@@ -12,7 +12,8 @@ from lst import config as config_lib
 from lst.build import (
     Built,
     averaging,
-    extract_here,
+    method_here,
+    norm_of,
     on_stored,
     plain_extract,
 )
@@ -150,11 +151,12 @@ def _store(config, built, name, filling, codebook=None):
     if options.mode == 'ram':
       return None
   split = getattr(built.dataset, name)
-  extract, weights, mesh = extract_here(built, config)
+  method, weights, mesh = method_here(built, config)
   origin = cache.origin(
-      built.backbone, extract, frozen=weights,
+      built.backbone, method.extract, frozen=weights,
       put=functools.partial(_put_here, mesh=mesh),
-      plain=plain_extract(built, config))
+      plain=plain_extract(built, config),
+      run=method.run if built.backbone.steps else None)
   with filling.of(f'features of {split.name}') as progress:
     return cache.prepare(
         origin, options, split, built.dataset.train, epochs=passes,
@@ -169,13 +171,12 @@ def _put_here(images, mesh):
 def _peers(built) -> cache.Peers:
   """The processes of this run: each extracts its part of every batch."""
   everywhere = sharding.replicated(built.mesh)
-  extract = jax.jit(
-      lambda weights, batch: (
-          built.method.extract(weights, batch.inputs).taps,
-          batch._replace(inputs=())), out_shardings=everywhere)
+  gather = jax.jit(lambda made: made, out_shardings=everywhere)
 
   def whole(batch):
-    made = extract(built.weights, sharding.put_batch(batch, built.mesh))
+    batch = sharding.put_batch(batch, built.mesh)
+    taps = built.method.run(built.weights, batch.inputs).taps
+    made = gather((taps, batch._replace(inputs=())))
     taps, batch = jax.tree.map(lambda x: x.addressable_data(0), made)
     return taps, jax.device_get(batch)
 
@@ -194,8 +195,10 @@ def _online(config, built: Built) -> tuple[Built, Inputs]:
 
   ready, reader = _same, built
   shapes = jax.ShapeDtypeStruct((*built.backbone.input_size, 3), 'uint8')
-  # Micro-batches are there to never hold the features of a whole batch.
-  if built.method.readout is not None and built.parts == 1:
+  # Micro-batches are there to never hold the features of a whole batch; blocks
+  # on disk are read once for it nevertheless.
+  if built.method.readout is not None and (
+      built.parts == 1 or built.backbone.steps):
     ready, reader, shapes = beside(built)
   return reader, Inputs(
       train, ready, _image_pass(config, built, 'val', ready, reader),
@@ -208,17 +211,15 @@ def beside(built: Built):
   Returns:
     (`Inputs.ready`, what reads its batches, `Inputs.shapes`).
   """
-  extract = jax.jit(built.method.extract)
   image = np.zeros((1, *built.backbone.input_size, 3), np.uint8)
-  norm = jax.jit(lambda w, x: built.method.extract(w, x).norm)(
-      built.weights, image)
   taps = jax.eval_shape(built.method.extract, built.weights, image).taps
 
   def ready(batch: Batch) -> Batch:
-    return batch._replace(inputs=extract(built.weights, batch.inputs).taps)
+    made = built.method.run(built.weights, batch.inputs)
+    return batch._replace(inputs=made.taps)
 
   return (
-      ready, on_stored(built, cache.fit('exact', (), norm)),
+      ready, on_stored(built, cache.fit('exact', (), norm_of(built, image))),
       tuple(jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in taps))
 
 

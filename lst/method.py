@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Float
 
 from lst import placement, side, taps, tuning
-from lst.backbones.backbone import Backbone, extractor
+from lst.backbones.backbone import Backbone, extractor, runner
 from lst.features import Features, Norm
 from lst.product import kept
 
@@ -26,6 +26,8 @@ class Method(NamedTuple):
       `readout` on what `extract` gives.
     resume: of a method that goes on through the backbone from what `extract`
       gives, in place of `readout`: (params, frozen, features) -> logits.
+    run: `extract` to be called with arrays, and never inside of a program: it
+      is compiled, or run block by block where the blocks stay on disk.
   """
 
   init: Callable[[Array, Any, Any], Params]
@@ -33,21 +35,26 @@ class Method(NamedTuple):
   extract: Callable[[Any, Any], Features] | None = None
   readout: Callable[[Params, Features], Float[Array, 'b c']] | None = None
   resume: Callable[[Params, Any, Features], Float[Array, 'b c']] | None = None
+  run: Callable[[Any, Any], Features] | None = None
 
 
 def beside(
-    extract: Callable[[Any, Any], Features], network: side.SideNetwork
+    extract: Callable[[Any, Any], Features], network: side.SideNetwork,
+    run: Callable[[Any, Any], Features] | None = None,
 ) -> Method:
   """The method that trains `network` on what `extract(frozen, inputs)` gives.
 
   Whatever makes the same `Features` can take the place of `extract`: a cache,
-  a quantised backbone, another framework.
+  a quantised backbone, another framework. What is no program takes that of
+  `run`, and `extract` then gives but the shapes.
   """
-  def prepared(frozen, inputs):
-    features = network.prepare(extract(frozen, inputs))
+  def kept_apart(features):
     # Nothing is fused over this line, so that features from a cache give the
     # same bits as those made on the spot.
-    return jax.lax.optimization_barrier(features)
+    return jax.lax.optimization_barrier(network.prepare(features))
+
+  def prepared(frozen, inputs):
+    return kept_apart(extract(frozen, inputs))
 
   def init(key, frozen, inputs):
     features = jax.eval_shape(prepared, frozen, inputs)
@@ -60,7 +67,12 @@ def beside(
   def predict(params, frozen, inputs):
     return readout(params, prepared(frozen, inputs))
 
-  return Method(init, predict, prepared, readout)
+  if run is None:
+    return Method(init, predict, prepared, readout, run=jax.jit(prepared))
+  finish = jax.jit(kept_apart)
+  return Method(
+      init, predict, prepared, readout,
+      run=lambda frozen, inputs: finish(run(frozen, inputs)))
 
 
 def on_stored(
@@ -107,7 +119,13 @@ def _side(config, backbone: Backbone, classes: int) -> Method:
   extract, stream = extractor(backbone, nodes), network.stream()
   taps.check(keep, nodes)
   if keep == 'exact' or stream is None:
-    return beside(extract, network)
+    run = runner(backbone, nodes) if backbone.steps else None
+    return beside(extract, network, run)
+  if backbone.steps:
+    raise ValueError(
+        f'config.side.keep={keep!r} reads taps inside the step, and '
+        f'config.backbone.blocks={backbone.blocks!r} makes them ahead of it: '
+        "set one of them to 'exact' or 'loop'")
   return in_pass(extract, taps.features(keep, backbone, stream), network)
 
 
@@ -150,7 +168,8 @@ def adapted(placed: placement.Placed, head: side.SideNetwork) -> Method:
   def predict(params, frozen, inputs):
     return resume(params, frozen, prepared(frozen, inputs))
 
-  return Method(init, predict, prepared, resume=resume)
+  return Method(
+      init, predict, prepared, resume=resume, run=jax.jit(prepared))
 
 
 def _placed(config, backbone: Backbone, classes: int) -> Method:

@@ -14,6 +14,7 @@ from etils import epath
 from lst import config as config_lib
 from lst import data, export, hosts, sharding, step, watch, workdir
 from lst import inputs as inputs_lib
+from lst.backbones.streamed import OnDisk
 from lst.plan import flops as products
 from lst.screen import shown, table
 
@@ -23,8 +24,11 @@ PACKAGES = (
 
 
 def count(tree) -> int:
-  """Number of parameters of a tree."""
-  return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
+  """Number of parameters of a tree, in blocks on disk as well."""
+  leaves = jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, OnDisk))
+  return sum(
+      x.parameters if isinstance(x, OnDisk) else int(np.prod(x.shape))
+      for x in leaves)
 
 
 def versions() -> dict[str, str]:

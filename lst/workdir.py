@@ -16,7 +16,9 @@ from lst.config import flat
 
 CONFIG, RESULT = 'config.json', 'result.json'
 # What may change while a run goes on: nothing that its numbers depend on.
-FREE = ('mesh.', 'profile.', 'data.workers', 'data.prefetch')
+FREE = (
+    'mesh.', 'profile.', 'data.workers', 'data.prefetch',
+    'backbone.blocks_path')
 
 
 class WorkdirError(Exception):

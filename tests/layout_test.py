@@ -29,6 +29,7 @@ ALLOWED = {
     'lst/product.py': (),
     'lst/turns.py': (),
     'lst/depthwise.py': (),
+    'lst/digest.py': (),
     'lst/config.py': ('lst.options',),
     'lst/command.py': ('lst.config', 'lst.usage'),
     'lst/options/': (),
@@ -43,14 +44,15 @@ ALLOWED = {
     'lst/data/': ('lst.staging',),
     'lst/side/': ('lst.features', 'lst.product', 'lst.depthwise'),
     'lst/backbones/': (
-        'lst.features', 'lst.product', 'lst.staging', 'lst.turns'),
+        'lst.features', 'lst.product', 'lst.staging', 'lst.turns',
+        'lst.digest'),
     'lst/taps.py': (
         'lst.features', 'lst.turns', 'lst.backbones', 'lst.side.reading'),
     'lst/placement/': ('lst.features', 'lst.product', 'lst.backbones'),
     'lst/cache/__main__.py': (
         'lst.cache', 'lst.features', 'lst.command', 'lst.data',
         'lst.backbones', 'lst.method'),
-    'lst/cache/': ('lst.features', 'lst.data'),
+    'lst/cache/': ('lst.features', 'lst.data', 'lst.digest'),
     'lst/tuning/': ('lst.product', 'lst.depthwise', 'lst.backbones'),
     'lst/step.py': ('lst.metrics', 'lst.data'),
     'lst/method.py': (

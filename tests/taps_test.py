@@ -17,9 +17,6 @@ from lst.side import CLIP_SIDES, SIDES
 from tests import contracts_test, tiny
 from tests.backprop_free_test import lower, poisoned, shaped
 from tests.conftest import devices
-from tests.contracts_test import quick_compiler
-
-__all__ = ['quick_compiler']
 
 T = 3
 # Those that read more than the last tap.

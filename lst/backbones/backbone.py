@@ -2,12 +2,20 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from lst.backbones import loading, passes, placing, quantised
+from lst.backbones import (
+    converting,
+    loading,
+    passes,
+    placing,
+    quantised,
+    streamed,
+)
 from lst.backbones.frozen import Backbone, by_input, entering, tokens_of
 from lst.features import Features, Norm
 
@@ -30,18 +38,34 @@ def build(config) -> Backbone:
       that is not known.
   """
   checkpoint, weights = _opened(config)
-  frozen = placing.collect(
-      weights, checkpoint.vit.depth, checkpoint.vit.dtype, config.quantise,
-      config.blocks)
-  return _of(config, checkpoint, frozen)
+  if config.blocks == 'disk':
+    frozen = _on_disk(config, checkpoint.vit, weights)
+  else:
+    frozen = placing.collect(
+        weights, checkpoint.vit.depth, checkpoint.vit.dtype, config.quantise,
+        config.blocks)
+  return _of(config, checkpoint, frozen, config.blocks)
 
 
 def shaped(config) -> Backbone:
-  """As `build`, but reads no weight: `frozen` holds shapes in their place."""
+  """As `build`, but reads no weight: `frozen` holds shapes in their place.
+
+  Blocks that stay on disk are shown as in host memory ('host'): the device
+  holds as much of them.
+  """
   checkpoint, _ = _opened(config)
+  blocks = 'host' if config.blocks == 'disk' else config.blocks
   frozen = placing.shapes(
-      checkpoint.vit, checkpoint.vit.dtype, config.quantise, config.blocks)
-  return _of(config, checkpoint, frozen)
+      checkpoint.vit, checkpoint.vit.dtype, config.quantise, blocks)
+  return _of(config, checkpoint, frozen, blocks)
+
+
+def _on_disk(config, vit, weights) -> dict:
+  shapes = placing.shapes(vit, vit.dtype, config.quantise)
+  files = converting.converted(
+      converting.root_of(config.blocks_path),
+      loading.identity(config.weights), vit, config.quantise, shapes, weights)
+  return streamed.frozen(files, shapes)
 
 
 def _opened(config):
@@ -58,7 +82,7 @@ def _opened(config):
   return checkpoint._replace(vit=vit), weights
 
 
-def _of(config, checkpoint, frozen) -> Backbone:
+def _of(config, checkpoint, frozen, blocks: str) -> Backbone:
   vit = checkpoint.vit
   mean, std = NORMALISATIONS.get(
       config.normalisation, (checkpoint.mean, checkpoint.std))
@@ -66,13 +90,14 @@ def _of(config, checkpoint, frozen) -> Backbone:
   if config.image_size:
     image_size = (config.image_size, config.image_size)
   rows, columns = grid = vit.grid_of(*image_size, vit.tubelet)[-2:]
-  apply, states = passes.functions(vit, mean, std, grid, config.blocks)
+  apply, states = passes.functions(vit, mean, std, grid, blocks)
+  steps = passes.steps(vit, mean, std) if blocks == 'disk' else None
   prefix, cls = (0, False) if vit.tubelet else (vit.prefix, checkpoint.cls)
   return Backbone(
       checkpoint.name, checkpoint.family, apply, frozen, image_size,
       rows * columns + prefix, vit.width, vit.depth, prefix, cls,
       checkpoint.norm_eps or vit.eps, mean, std, config.dtype, states,
-      config.blocks, config.quantise, tubelet=vit.tubelet)
+      steps, blocks, config.quantise, tubelet=vit.tubelet)
 
 
 def images_at_once(batch: int, tokens: int, width: int) -> int:
@@ -110,29 +135,76 @@ def extractor(
   """
   states_of = _recorder(backbone, nodes)
 
-  def in_turn(frozen, images):
-    return _in_turn(states_of, backbone, frozen, images)
-
   def extract(frozen, images):
-    taps = jax.lax.platform_dependent(
-        frozen, entering(backbone, images), cpu=in_turn, default=states_of)
-    norm, taps = frozen['norm'], jax.lax.stop_gradient(taps)
-    taps = tuple(by_input(backbone, tap, images) for tap in taps)
-    return Features(taps, Norm(norm['scale'], norm['bias'], backbone.eps))
+    entered = entering(backbone, images)
+    taps = _few_at_a_time(states_of, backbone, frozen, entered, entered.shape)
+    return _features(backbone, frozen, taps, images)
 
   return extract
 
 
-def _in_turn(states_of, backbone: Backbone, frozen: dict, images: Array):
-  """`states_of` on a few images at a time."""
+def runner(
+    backbone: Backbone, nodes: Sequence[int] | None = None
+) -> Callable[[dict, Array], Features]:
+  """`extractor`, to be called with arrays: compiled, or run by the host.
+
+  The host runs it where the blocks stay on disk, a program for each.
+  """
+  if backbone.steps is None:
+    return jax.jit(extractor(backbone, nodes))
+  _recorder(backbone, nodes)  # Looks whether it has these states.
+  nodes = tuple(nodes or range(2, 2 * backbone.depth + 1, 2))
+  enter, step = backbone.steps
+
+  @jax.jit
+  def entered_by(frozen, images):
+    return _few_at_a_time(enter, backbone, frozen, images, images.shape)
+
+  @functools.partial(jax.jit, static_argnums=2)
+  def stepped(weights, x, shape):
+    def of(weights, x):
+      return step(weights, x, (len(x), *shape[1:]))
+
+    return _few_at_a_time(of, backbone, weights, x, shape)
+
+  def run(frozen, images):
+    images = jnp.asarray(images)
+    taps = streamed.states(
+        frozen, entering(backbone, images), entered_by, stepped, nodes)
+    return _features(backbone, frozen, taps, images)
+
+  return run
+
+
+def _features(backbone, frozen, taps, images) -> Features:
+  norm, taps = frozen['norm'], jax.lax.stop_gradient(taps)
+  taps = tuple(by_input(backbone, tap, images) for tap in taps)
+  return Features(taps, Norm(norm['scale'], norm['bias'], backbone.eps))
+
+
+def _few_at_a_time(
+    f: Callable, backbone: Backbone, weights: Any, x: Array,
+    shape: tuple[int, ...]):
+  """`f(weights, x)`, on a CPU on a few rows at a time.
+
+  Args:
+    f: gives arrays of as many rows as `x`.
+    backbone: that it is a pass or a part of one of.
+    weights, x: of it.
+    shape: of the images of the pass.
+  """
   count = images_at_once(
-      len(images), tokens_of(backbone, images), backbone.width)
-  # Of a batch that lies on many devices, a few images lie on few of them.
-  if count == len(images) or jax.device_count() > 1:
-    return states_of(frozen, images)
-  images = images.reshape(-1, count, *images.shape[1:])
-  taps = jax.lax.map(functools.partial(states_of, frozen), images)
-  return tuple(tap.reshape(-1, *tap.shape[2:]) for tap in taps)
+      len(x), tokens_of(backbone, shape), backbone.width)
+
+  def in_turn(weights, x):
+    # Of a batch that lies on many devices, a few images lie on few of them.
+    if count == len(x) or jax.device_count() > 1:
+      return f(weights, x)
+    parts = x.reshape(-1, count, *x.shape[1:])
+    made = jax.lax.map(functools.partial(f, weights), parts)
+    return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), made)
+
+  return jax.lax.platform_dependent(weights, x, cpu=in_turn, default=f)
 
 
 def _recorder(backbone: Backbone, nodes: Sequence[int] | None) -> Callable:

@@ -1,7 +1,7 @@
 """A frozen backbone as two things: its weights and a pure function of them."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float, Num
 
@@ -29,6 +29,8 @@ class Backbone(NamedTuple):
     states: (frozen, images) -> the states after every block, (L, B, N, D),
       where the blocks are a stack that a scan runs over; None where not. Given
       `see`, `carry` and `given` too, it is the visit of `visits.over`.
+    steps: the pass in parts (`passes.Steps`), where the blocks stay on disk;
+      then it is no program, and `backbone.runner` runs it.
     blocks: how they are kept, one of `placing.BLOCKS_KEPT`.
     quantise: what their kernels are, of `quantised.KINDS`, or 'none'.
     frames: T of the clips that it is given (`of_clips`); 0 for images.
@@ -51,6 +53,7 @@ class Backbone(NamedTuple):
   std: tuple[float, ...]
   dtype: str
   states: Callable[..., Array] | None = None
+  steps: Any | None = None
   blocks: str = 'loop'
   quantise: str = 'none'
   frames: int = 0
@@ -94,9 +97,9 @@ def entering(
   return inputs.reshape(-1, *inputs.shape[-3:])
 
 
-def tokens_of(backbone: Backbone, entered: Num[Array, 'm *t h w c']) -> int:
-  """Tokens of one of them, but for those ahead of a clip's."""
-  times = entered.shape[1] // backbone.tubelet if backbone.tubelet else 1
+def tokens_of(backbone: Backbone, entered: tuple[int, ...]) -> int:
+  """Tokens of one of them, by their shape, but for those ahead of a clip's."""
+  times = entered[1] // backbone.tubelet if backbone.tubelet else 1
   return times * backbone.tokens
 
 
@@ -111,5 +114,5 @@ def by_input(
   the tokens ahead of them, where it went through whole.
   """
   if backbone.tubelet:
-    return state[:, -tokens_of(backbone, inputs):]
+    return state[:, -tokens_of(backbone, inputs.shape):]
   return state.reshape(len(inputs), -1, state.shape[-1])

@@ -114,6 +114,24 @@ def opened(
       reading.mean, reading.std, reading.cls, reading.norm_eps), weights()
 
 
+def identity(source: str | os.PathLike) -> dict:
+  """What tells the weights of a source from others, without reading them.
+
+  The paths, sizes and times of its files, and what lies beside them.
+
+  Raises:
+    As `load` does.
+  """
+  if str(source).startswith(RANDOM):
+    return {'random': str(source), 'numpy': np.__version__}
+  files = sources.locate(str(staging.local(source)))
+  paths = [files.weights.resolve(), *tensors.shards(files.weights)]
+  stats = [(str(path), path.stat()) for path in paths]
+  return {
+      'files': [[path, s.st_size, s.st_mtime_ns] for path, s in stats],
+      'config': files.config, 'preprocessor': files.preprocessor}
+
+
 def _random(source: str):
   """A preset with random weights, each drawn when its turn comes."""
   vit = preset(source.removeprefix(RANDOM))

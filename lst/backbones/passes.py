@@ -1,13 +1,32 @@
-"""The passes of a ViT on its images: a loop, or a scan over a stack."""
+"""The passes of a ViT on images: a loop, a scan over a stack, or in steps."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from lst.backbones import placing, stacked, visits
+from lst.backbones import placing, stacked, streamed, visits
 from lst.backbones.vit import At, Gather, ViT, unchanged
+
+# From what is kept of blocks to the weights of one; None where it is a stack on
+# the device.
+FETCHES: dict[str, stacked.Fetch | None] = {
+    'disk': streamed.fetch,
+    **{name: way.fetch for name, way in placing.STACKINGS.items()}}
+
+
+class Steps(NamedTuple):
+  """A pass in parts that the host runs, one after another.
+
+  Attributes:
+    enter: (the weights of no block, images) -> state 0.
+    step: (weights of a block, state, shape of the images) -> the next state.
+  """
+
+  enter: Callable[..., Float[Array, 'b n d']]
+  step: Callable[..., Float[Array, 'b n d']]
 
 
 def functions(
@@ -21,8 +40,7 @@ def functions(
     grid: (rows, columns) of patches of its images or frames.
     blocks: how they are kept (`placing.BLOCKS_KEPT`).
   """
-  def normalised(images):
-    return (images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
+  normalised = functools.partial(_normalised, mean, std)
 
   def apply(
       frozen: dict, images: Num[Array, 'b *t h w c'] | Float[Array, 'b n d'],
@@ -36,7 +54,7 @@ def functions(
 
   if blocks == 'loop':
     return apply, None
-  fetch = placing.STACKINGS[blocks].fetch
+  fetch = FETCHES[blocks]
 
   def apply_stacked(frozen, images, at=unchanged, start=None, stop=None):
     parts = stacked.unstacked(frozen, vit.depth, fetch or stacked.sliced)
@@ -48,6 +66,18 @@ def functions(
     return stacked.states(vit, frozen, normalised(images), fetch)
 
   return apply_stacked, states
+
+
+def steps(vit: ViT, mean, std) -> Steps:
+  """`Backbone.steps` of a model; `mean` and `std` as of `functions`."""
+  def enter(frozen, images):
+    return stacked.start(vit, frozen, _normalised(mean, std, images))
+
+  return Steps(enter, functools.partial(stacked.step, vit))
+
+
+def _normalised(mean, std, images: Num[Array, '...']) -> Float[Array, '...']:
+  return (images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
 
 
 def whole_ends(

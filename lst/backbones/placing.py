@@ -79,8 +79,9 @@ STACKINGS: dict[str, Stacking] = {
     'scan': Stacking(_zeros, _set, lambda stack: stack, None),
     'host': Stacking(_host_zeros, _host_set, _pinned, to_device),
 }
-# How blocks may be kept: each by itself, for a loop in Python, or as a stack.
-BLOCKS_KEPT = ('loop', *STACKINGS)
+# How blocks may be kept: each by itself, for a loop in Python, as a stack, or
+# in files (`streamed`).
+BLOCKS_KEPT = ('loop', *STACKINGS, 'disk')
 
 
 def collect(
@@ -99,14 +100,14 @@ def collect(
   flat, stacks = {}, {}
   for path, array in weights:
     found = _BLOCK.match(path)
-    leaf = _leaf(path, array, dtype, kind if found else 'none')
+    made = leaf(path, array, dtype, kind if found else 'none')
     if not found or blocks == 'loop':
-      flat[path] = leaf
+      flat[path] = made
       continue
     way, name = STACKINGS[blocks], path[found.end():]
     if name not in stacks:
-      stacks[name] = way.empty(depth, leaf)
-    stacks[name] = way.put(stacks[name], leaf, int(found[1]))
+      stacks[name] = way.empty(depth, made)
+    stacks[name] = way.put(stacks[name], made, int(found[1]))
   tree = flax.traverse_util.unflatten_dict(flat, sep='/')
   if stacks:
     for name in list(stacks):
@@ -124,7 +125,7 @@ def shapes(
     images = jnp.zeros((1, *vit.tile, 3))
     params = vit.init(jax.random.key(0), images)['params']
     flat = flax.traverse_util.flatten_dict(params, sep='/')
-    flat = {k: _leaf(k, x, dtype, kind if _BLOCK.match(k) else 'none')
+    flat = {k: leaf(k, x, dtype, kind if _BLOCK.match(k) else 'none')
             for k, x in flat.items()}
     tree = flax.traverse_util.unflatten_dict(flat, sep='/')
     return tree if blocks == 'loop' else stack(tree, vit.depth)
@@ -132,7 +133,15 @@ def shapes(
   return jax.eval_shape(made)
 
 
-def _leaf(path: str, array: Any, dtype: Any, kind: str) -> Any:
+def leaf(path: str, array: Any, dtype: Any, kind: str) -> Any:
+  """A weight as it is computed with, on the device.
+
+  Args:
+    path: of it, such as 'block_0/mlp/up/kernel'.
+    array: what the checkpoint has.
+    dtype: of a kernel.
+    kind: as of `collect`, of this weight.
+  """
   if not path.endswith('/kernel'):
     return jnp.asarray(array, jnp.float32)
   if kind == 'none':

@@ -58,13 +58,17 @@ def states(
       are asked for ahead of the products of this one, which do not wait for
       them; so two blocks are there at a time.
   """
-  x, run = start(vit, frozen, images)
+  x, shape = start(vit, frozen, images), images.shape
+
+  def run(weights, x):
+    return step(vit, weights, x, shape)
+
   if fetch is None:
-    def step(x, weights):
+    def recorded(x, weights):
       x = run(weights, x)
       return x, x
 
-    return jax.lax.scan(step, x, frozen[BLOCKS])[1]
+    return jax.lax.scan(recorded, x, frozen[BLOCKS])[1]
 
   def fetching(carry, block):
     x, weights = carry
@@ -79,15 +83,23 @@ def states(
 
 def start(
     vit: ViT, frozen: dict, images: Float[Array, 'b *t h w c']
-) -> tuple[Array, Callable[[Any, Array], Array]]:
-  """State 0 of images, and the function (weights, x) -> x of a block."""
+) -> Float[Array, 'b n d']:
+  """State 0 of images."""
   rest = {k: v for k, v in frozen.items() if k != BLOCKS}
   # Without its blocks, a model is what comes ahead of them.
-  x = vit.clone(depth=0).apply({'params': rest}, images)
-  rotate = vit.rotation(vit.grid_in(images.shape))
-  block = vit.block()
+  return vit.clone(depth=0).apply({'params': rest}, images)
 
-  def run(weights, x):
-    return block.apply({'params': weights}, x, unchanged, 0, rotate)
 
-  return x, run
+def step(
+    vit: ViT, weights: Any, x: Float[Array, 'b n d'], shape: tuple[int, ...]
+) -> Float[Array, 'b n d']:
+  """The state after a block with these weights.
+
+  Args:
+    vit: the model.
+    weights: of the block.
+    x: the state ahead of it.
+    shape: of the images, (B, [T,] H, W, 3).
+  """
+  rotate = vit.rotation(vit.grid_in(shape))
+  return vit.block().apply({'params': weights}, x, unchanged, 0, rotate)

@@ -88,22 +88,37 @@ def _open_safetensors(path: pathlib.Path) -> Store:
   return Store(shapes, file.get_tensor, file.metadata() or {})
 
 
-def _open_sharded(path: pathlib.Path) -> Store:
+def _where(path: pathlib.Path) -> dict[str, str]:
+  """The shard of each tensor, by an index."""
   try:
-    where = json.loads(path.read_text())['weight_map']
+    return json.loads(path.read_text())['weight_map']
   except (json.JSONDecodeError, KeyError) as error:
     raise _damaged(path, f'no weight_map in it ({error!r})') from error
-  names = sorted(set(where.values()))
+
+
+def shards(path: pathlib.Path) -> list[pathlib.Path]:
+  """The files that an index of weights names; [] of a file of another kind.
+
+  Raises ValueError if one of them is not there.
+  """
+  if path.suffix != '.json':
+    return []
+  names = sorted(set(_where(path).values()))
   lacking = [name for name in names if not (path.parent / name).exists()]
   if lacking:
     raise ValueError(
         f'{path} names shards that are not beside it: {", ".join(lacking)}')
-  shards = [_open_safetensors(path.parent / name) for name in names]
-  shapes = {k: s for shard in shards for k, s in shard.shapes.items()}
+  return [path.parent / name for name in names]
+
+
+def _open_sharded(path: pathlib.Path) -> Store:
+  where = _where(path)
+  stores = [_open_safetensors(shard) for shard in shards(path)]
+  shapes = {k: s for store in stores for k, s in store.shapes.items()}
   missing = sorted(set(where) - set(shapes))
   if missing:
     raise ValueError(f'{path} names tensors its shards lack: {missing[:10]}')
-  home = {k: shard for shard in shards for k in shard.shapes}
+  home = {k: store for store in stores for k in store.shapes}
   return Store(shapes, lambda name: home[name].read(name), {})
 
 

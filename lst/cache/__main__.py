@@ -58,7 +58,8 @@ def _splits(config):
       (dataset.train, options, epochs),
       (dataset.val, plain, epochs / config.train.eval_epochs),
       (dataset.test, options._replace(augment=augment, views=views), 1.0)]
-  return cache.origin(backbone, method.extract), dataset, [
+  run = method.run if backbone.steps else None
+  return cache.origin(backbone, method.extract, run=run), dataset, [
       one for one in every if one[0] is not None]
 
 

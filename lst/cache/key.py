@@ -7,14 +7,16 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
 from lst.cache.errors import CacheError
+from lst.digest import of_tree as digest_of
 
 # Raised whenever the same ingredients would give other bytes.
 VERSION = 2
 PREFIX = 20
+
+__all__ = [
+    'PREFIX', 'VERSION', 'Key', 'canonical', 'digest_of', 'folder_of',
+    'root_of', 'sha256']
 
 
 class Key(NamedTuple):
@@ -65,24 +67,6 @@ def canonical(content: Any) -> str:
 def sha256(content: Any) -> str:
   """The sha256 of what can be written as JSON."""
   return hashlib.sha256(canonical(content).encode()).hexdigest()
-
-
-def digest_of(tree: Any) -> str:
-  """The sha256 of a tree of arrays: their places, types, shapes and bytes.
-
-  >>> a = digest_of({'w': np.zeros(2), 'b': np.ones(2)})
-  >>> a == digest_of({'b': np.ones(2), 'w': np.zeros(2)})
-  True
-  >>> a == digest_of({'w': np.ones(2), 'b': np.zeros(2)})
-  False
-  """
-  hashed = hashlib.sha256()
-  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    x = np.asarray(leaf)
-    name = f'{jax.tree_util.keystr(path)}:{x.dtype.name}:{x.shape};'
-    hashed.update(name.encode())
-    hashed.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
-  return hashed.hexdigest()
 
 
 def root_of(path: str = '') -> pathlib.Path:

@@ -33,6 +33,8 @@ class Origin(NamedTuple):
     put: moves a batch of images to the devices.
     plain: `extract` as the key knows it, where it says how weights lie; None
       = `extract`.
+    run: `extract` where it is no program but runs on the host; None = it can be
+      compiled.
   """
 
   extract: Callable[[Any, Any], Features]
@@ -45,6 +47,12 @@ class Origin(NamedTuple):
   dtype: str
   put: Callable[[Any], Any] = jnp.asarray
   plain: Callable[[Any, Any], Features] | None = None
+  run: Callable[[Any, Any], Features] | None = None
+
+  @property
+  def runs(self) -> Callable[[Any, Any], Features]:
+    """What makes features of arrays."""
+    return self.run or jax.jit(self.extract)
 
   @property
   def like(self) -> Features:
@@ -71,6 +79,7 @@ class Options(NamedTuple):
 def origin(
     backbone: Any, extract: Callable, frozen: Any = None,
     put: Callable[[Any], Any] = jnp.asarray, plain: Callable | None = None,
+    run: Callable | None = None,
 ) -> Origin:
   """The origin of a `lst.backbones` backbone under a method's `extract`.
 
@@ -79,7 +88,7 @@ def origin(
     extract: of the method.
     frozen: the weights, where they are on the devices already.
     put: moves a batch of images to the devices.
-    plain: as `Origin` has it.
+    plain, run: as `Origin` has them.
 
   Raises:
     CacheError: there are no weights.
@@ -92,7 +101,7 @@ def origin(
   return Origin(
       extract, frozen, keys.digest_of(frozen), backbone.name,
       tuple(backbone.input_size), tuple(backbone.mean), tuple(backbone.std),
-      backbone.dtype, put, plain)
+      backbone.dtype, put, plain, run)
 
 
 def options(config: Any) -> Options:

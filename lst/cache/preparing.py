@@ -63,7 +63,7 @@ def recipe(
 
 def _alone(origin: Origin) -> Callable[[Any], tuple[Any, Any]]:
   """(batch of images) -> (its taps, the batch), on this host's devices."""
-  extract = jax.jit(origin.extract)
+  extract = origin.runs
 
   def whole(batch):
     return extract(origin.frozen, origin.put(batch.inputs)).taps, batch
@@ -72,9 +72,12 @@ def _alone(origin: Origin) -> Callable[[Any], tuple[Any, Any]]:
 
 
 def _norm(origin: Origin):
-  """The final norm that the features carry; no image is needed for it."""
+  """The final norm that the features carry; no image decides about it."""
+  images = jnp.zeros((1, *origin.image_size, 3), jnp.uint8)
+  if origin.run:
+    return origin.run(origin.frozen, images).norm
+
   def norm(frozen):
-    images = jnp.zeros((1, *origin.image_size, 3), jnp.uint8)
     return origin.extract(frozen, images).norm
 
   return jax.jit(norm)(origin.frozen)
@@ -83,7 +86,7 @@ def _norm(origin: Origin):
 def forward_seconds(origin: Origin, batch_size: int) -> float:
   """Seconds of a frozen pass, an image: the second of two batches."""
   images = np.zeros((batch_size, *origin.image_size, 3), np.uint8)
-  extract = jax.jit(origin.extract)
+  extract = origin.runs
   for _ in range(2):
     started = time.monotonic()
     jax.block_until_ready(extract(origin.frozen, origin.put(images)))

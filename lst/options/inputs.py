@@ -76,8 +76,12 @@ def backbone() -> ConfigDict:
       quantise='none',
       # loop (compiled block by block), or one stack that a scan runs over, so
       # that compiling takes as long at any depth: on the device (scan) or
-      # brought there from host memory block by block (host).
+      # brought there from host memory block by block (host). Or files (disk),
+      # made once of the checkpoint and read ahead block by block, so that
+      # neither device nor host holds more than two blocks.
       blocks='loop',
+      # Folder of those files; '' = $LST_BLOCKS, else ~/.cache/lst/blocks.
+      blocks_path='',
       # Mean and std of the inputs: backbone (the checkpoint's own), half
       # (0.5, 0.5) or imagenet.
       normalisation='backbone',

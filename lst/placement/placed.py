@@ -89,6 +89,13 @@ class Placed(NamedTuple):
   resume: Callable[..., Float[Array, 'b n d']]
 
 
+def _check_blocks(backbone: Backbone) -> None:
+  if backbone.steps:
+    raise ValueError(
+        "config.method='placed' goes through the blocks a second time and "
+        "needs config.backbone.blocks='loop', 'scan' or 'host', not 'disk'")
+
+
 def place(
     backbone: Backbone,
     edges: tuple[Edge, ...],
@@ -105,6 +112,7 @@ def place(
   parallel adapters are added; recurrent ones, which read the plain pass, are
   added; then the sequential one reads the sum and is added to it.
   """
+  _check_blocks(backbone)
   plan = passes(edges, backbone.depth)
   if whole:
     last = 2 * backbone.depth

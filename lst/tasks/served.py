@@ -54,6 +54,7 @@ class Served:
     self._stack = _stack(list(tasks.values()), self.capacity)
     # By network, shared with what `add` makes of this.
     self._programs = {} if programs is None else programs
+    self._run = backbones.runner(backbone)
 
   def add(self, *paths: str | os.PathLike) -> 'Served':
     """The same and more tasks, at the next indices.
@@ -86,6 +87,8 @@ class Served:
       ValueError: an index without a task, or inputs that do not fit.
     """
     task = self._indices(inputs, task)
+    if self.backbone.steps and not isinstance(inputs, Features):
+      inputs = self._run(self.backbone.frozen, inputs)
     network, featured = self._network, isinstance(inputs, Features)
     if (network, featured) not in self._programs:
       extract = _given if featured else backbones.extractor(self.backbone)
