@@ -195,10 +195,9 @@ def _online(config, built: Built) -> tuple[Built, Inputs]:
 
   ready, reader = _same, built
   shapes = jax.ShapeDtypeStruct((*built.backbone.input_size, 3), 'uint8')
-  # Micro-batches are there to never hold the features of a whole batch; blocks
-  # on disk are read once for it nevertheless.
-  if built.method.readout is not None and (
-      built.parts == 1 or built.backbone.steps):
+  # Micro-batches never hold the features of a whole batch; blocks on disk do.
+  whole = built.parts == 1 or built.backbone.steps
+  if built.method.readout is not None and whole:
     ready, reader, shapes = beside(built)
   return reader, Inputs(
       train, ready, _image_pass(config, built, 'val', ready, reader),

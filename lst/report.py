@@ -118,8 +118,7 @@ def compile_and_show(config, built, inputs, folder, first, memory=''):
     ratio = of_step and of_step / forward
   if hosts.first():
     rows = banner(config, built, folder, first, ratio)
-    if memory:
-      rows['memory'] = memory
+    rows |= {'memory': memory} if memory else {}
     console.print(table('lst', rows), highlight=False)
   return train_step, {
       'flops_step': of_step, 'flops_step_over_forward': ratio}
@@ -181,9 +180,9 @@ def finish(
     config, built, folder, params, tested, facts, **values
 ) -> dict[str, Any]:
   """Writes side.safetensors and result.json, prints the final table."""
-  result = leave(config, built, folder, params, tested, facts, **values)
-  show_result(result, folder)
-  return result
+  out = leave(config, built, folder, params, tested, facts, **values)
+  show_result(out, folder)
+  return out
 
 
 def leave(
@@ -215,8 +214,7 @@ def leave(
     about = {
         'side': dict(config.side), 'cls': built.backbone.cls,
         'prefix': built.backbone.prefix, 'frames': built.backbone.frames,
-        'times': built.backbone.times,
-        'backbone': result['backbone'],
+        'times': built.backbone.times, 'backbone': result['backbone'],
         'weights': export.digest(sharding.on_this_host(
             built.weights, sharding.local_mesh(built.mesh))),
         'image_size': built.backbone.image_size,
@@ -239,8 +237,7 @@ def show_result(result: dict[str, Any], folder: epath.Path) -> None:
   if result['val_accuracy'] is not None:
     rows['val accuracy'] = (
         f'{result["val_accuracy"]:.2%} at step {result["tested_step"]:,}, '
-        + ('the best, which was tested' if result['test_examples'] else
-           'the best'))
+        'the best' + ', which was tested' * bool(result['test_examples']))
   rows['trained'] = (
       f'{result["trainable_params"]:,} parameters on '
       f'{result["train_examples"]:,} images in {result["seconds"]:,.0f} s')

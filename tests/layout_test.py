@@ -55,9 +55,12 @@ ALLOWED = {
     'lst/cache/': ('lst.features', 'lst.data', 'lst.digest'),
     'lst/tuning/': ('lst.product', 'lst.depthwise', 'lst.backbones'),
     'lst/step.py': ('lst.metrics', 'lst.data'),
-    'lst/method.py': (
+    'lst/contract.py': (
         'lst.side', 'lst.tuning', 'lst.placement', 'lst.features',
         'lst.product', 'lst.backbones', 'lst.taps'),
+    'lst/method.py': (
+        'lst.contract', 'lst.side', 'lst.tuning', 'lst.placement',
+        'lst.backbones', 'lst.taps'),
 }
 # Unsafe, or not of this project.
 FORBIDDEN = ('pickle', 'cPickle', 'dill', 'cloudpickle', 'joblib', 'clu',
