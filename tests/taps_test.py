@@ -179,7 +179,7 @@ def test_a_run_ends_as_with_kept_taps(weights, tmp_path):
       results[keep] = train.run(config, tmp_path / keep)
   ours, theirs = results['none'], results['exact']
   assert ours['test_loss'] == pytest.approx(theirs['test_loss'], rel=1e-4)
-  assert 2.0 < ours['flops_step_over_forward'] < 2.5
+  assert 1.9 < ours['flops_step_over_forward'] < 2.5
 
 
 @pytest.mark.parametrize('keep', sorted(taps.KEPT))

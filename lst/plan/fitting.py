@@ -168,7 +168,7 @@ def first_fit(
       least = least or refused
       continue
     if made.total <= budget:
-      return choice, made.total, ''
+      return choice, float(made.total), ''
     fixed = made.weights + made.trained + made.optimizer
     each = (made.total - fixed) / choice.micro
     seen[form] = lambda micro, fixed=fixed, each=each: fixed + each * micro
