@@ -145,6 +145,8 @@ def main() -> None:
   results.write(args.out / 'results.csv', rows)
   plot.draw(rows, args.rehearse, args.out / 'efficiency.png')
   said = targets.told(targets.check(rows))
+  if args.rehearse:
+    said = f'REHEARSAL at small size: no target is decided by it\n{said}'
   (args.out / 'targets.txt').write_text(said + '\n')
   print(said)
 
