@@ -59,7 +59,7 @@ def restored(kept: Rounded, dtype: Any) -> Float[Array, '*b n d']:
   return (kept.values.astype(jnp.float32) * kept.scale).astype(dtype)
 
 
-class Taps(NamedTuple):
+class Tapped(NamedTuple):
   """Those of a backbone, and how a side network takes them.
 
   Attributes:
@@ -81,7 +81,7 @@ class Taps(NamedTuple):
     return jax.ShapeDtypeStruct((len(inputs), *self.shape), self.dtype)
 
 
-def not_kept(of: Taps, frozen: Any, inputs: Any) -> Features:
+def not_kept(of: Tapped, frozen: Any, inputs: Any) -> Features:
   """Features whose taps are taken twice, in two passes, and never kept."""
   stream, like = of.stream, of.like(inputs)
 
@@ -96,7 +96,7 @@ def not_kept(of: Taps, frozen: Any, inputs: Any) -> Features:
   return _features(visit, (frozen, inputs), of, like)
 
 
-def in_int8(of: Taps, frozen: Any, inputs: Any) -> Features:
+def in_int8(of: Tapped, frozen: Any, inputs: Any) -> Features:
   """Features whose taps are kept as `Rounded`.
 
   What is kept is what the side network reads of a tap, as it prepares it;
@@ -149,7 +149,7 @@ def features(
 
   They live inside of the program that made them.
   """
-  of = Taps(
+  of = Tapped(
       visitor(backbone), stream, backbone.depth,
       (backbone.tokens * (backbone.times or 1), backbone.width),
       jnp.dtype(backbone.dtype))
@@ -186,7 +186,7 @@ def _one_by_one(step: turns.Step, carry: Any, given: Sequence[Any]):
   return carry, found
 
 
-def _features(visit: Visit, source: Any, of: Taps, like) -> Features:
+def _features(visit: Visit, source: Any, of: Tapped, like) -> Features:
   """Features that are read by going through the taps of a source."""
   stream = of.stream
 

@@ -71,8 +71,10 @@ def over(
   Returns:
     (what is carried after the last block, `turns.scanned`'s, last state).
   """
-  x, run = stacked.start(vit, frozen, images)
-  blocks = frozen[stacked.BLOCKS]
+  x, blocks = stacked.start(vit, frozen, images), frozen[stacked.BLOCKS]
+
+  def run(weights, x):
+    return stacked.step(vit, weights, x, images.shape)
 
   def resident(state, block, given):
     x, carry = state
