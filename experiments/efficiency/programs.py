@@ -125,14 +125,10 @@ def _mib(tree: Any) -> float:
 
 
 def planned_mib(case: Case) -> float | None:
-  """What `lst.plan` expects a case to take; None where it is no step.
-
-  Frames of clips go through a backbone of images as so many images.
-  """
+  """What `lst.plan` expects a case to take; None where it is no step."""
   from lst.plan import programs  # here, for it imports what a run needs
-  if case.method == FORWARD or case.method == 'st_adapter':
+  if case.method == FORWARD:
     return None
-  planned = configured(case)
-  planned.train.batch_size *= max(case.frames, 1)
-  sizes = programs.plan(planned, CLASSES, jax.devices()[:1]).sizes
+  sizes = programs.plan(
+      configured(case), CLASSES, jax.devices()[:1], case.frames).sizes
   return sizes.total / 2**20 if sizes else math.inf
