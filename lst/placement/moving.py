@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 from lst.backbones import stacked
 from lst.backbones.backbone import Backbone
 from lst.placement.edges import Edge, passes
+from lst.product import kept
 
 
 class Plan(NamedTuple):
@@ -118,8 +119,8 @@ def movable(backbone: Backbone, adapter: nn.Module) -> Movable:
     last = adapted[-1].astype(states.dtype)
     return last, (params, blocks, plain, plan, adapted, summed)
 
-  def backward(kept, gradient):
-    return run.backward(*kept, gradient), None, None, None
+  def backward(found, gradient):
+    return run.backward(*found, gradient), None, None, None
 
   apply.defvjp(forward, backward)
   return Movable(init, blocks, apply)
@@ -157,7 +158,7 @@ class _Pass(NamedTuple):
 
     def block(b, carry):
       x, buffers = carry
-      weights = _of(blocks, b)
+      weights = kept(_of(blocks, b))
       for half in range(2):
         x = self.layer(half, weights, x)
         x, buffers = settle(2 * b + half + 1, x, buffers)
@@ -201,7 +202,7 @@ class _Pass(NamedTuple):
 
     def block(step, carry):
       b = self.depth - 1 - step
-      weights = _of(blocks, b)
+      weights = kept(_of(blocks, b))
       for half in (1, 0):
         k = 2 * b + half
         g, (states, grads) = settle(k + 1, carry)
