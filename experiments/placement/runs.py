@@ -112,7 +112,7 @@ def counts(task: str) -> list[Run]:
     # Those of 12 are among the sets.
     out += [
         Run(f'random_{count}_{seed}', random(count, seed), kind)
-        for seed in range(3) if count != COUNT]
+        for seed in range(2) if count != COUNT]
   return out
 
 

@@ -19,7 +19,6 @@ from jaxtyping import Array, Float, Int
 from lst.backbones import stacked
 from lst.backbones.backbone import Backbone
 from lst.placement.edges import Edge, passes
-from lst.product import kept
 
 
 class Plan(NamedTuple):
@@ -158,7 +157,7 @@ class _Pass(NamedTuple):
 
     def block(b, carry):
       x, buffers = carry
-      weights = kept(_of(blocks, b))
+      weights = jax.lax.optimization_barrier(_of(blocks, b))
       for half in range(2):
         x = self.layer(half, weights, x)
         x, buffers = settle(2 * b + half + 1, x, buffers)
@@ -202,7 +201,7 @@ class _Pass(NamedTuple):
 
     def block(step, carry):
       b = self.depth - 1 - step
-      weights = kept(_of(blocks, b))
+      weights = jax.lax.optimization_barrier(_of(blocks, b))
       for half in (1, 0):
         k = 2 * b + half
         g, (states, grads) = settle(k + 1, carry)
