@@ -14,7 +14,7 @@ from experiments.placement.tasks import HERE
 
 def sets(tasks) -> Figure:
   """Sets by chance, all of them, beside sets with a rule."""
-  figure, places = panels(tasks, 4.4, 5.0)
+  figure, places = panels(tasks, 5.4, 5.6)
   for axes, (task, figures) in places:
     random = figures['sets']
     axes.hist([r.test for r in random], bins=10, color='0.8',
@@ -31,7 +31,9 @@ def sets(tasks) -> Figure:
           test, top * (1.1 + 0.1 * (len(order) - k)), xerr=error, fmt='o',
           capsize=2, color=f'C{k % 10}', label=f'{name} {test:.1f}')
     axes.set(title=task, xlabel='test accuracy, %', ylabel='random sets')
-    axes.legend(fontsize=7, loc='upper left')
+    axes.set_yticks([t for t in axes.get_yticks() if t <= top])
+    axes.legend(
+        fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.14), ncols=3)
   return figure
 
 
@@ -79,7 +81,7 @@ def bars(axes, named: dict[str, list[results.Row]], labels) -> None:
 
 def controls(tasks) -> Figure:
   """What a second pass, its FLOPs and its parameters give by themselves."""
-  figure, places = panels(tasks, 4.2, 6.2)
+  figure, places = panels(tasks, 4.2, 6.2, across=2)
   for axes, (task, figures) in places:
     named = results.by_name(figures['controls'])
     linear = figures.get('rates_linear', [])
@@ -144,6 +146,8 @@ FIGURES = {
     'spearman': (plot_edges.spearman, ('grid', 'scores')),
 }
 
+CORRELATED = plot_edges.between, plot_edges.spearman
+
 
 def main() -> None:
   """Draws what there is."""
@@ -151,13 +155,14 @@ def main() -> None:
   for task, figures in tasks.items():
     if results.scores(task):
       figures['scores'] = []
+  found = results.correlations(tasks)
   for name, (draw, needed) in FIGURES.items():
     there = {
         task: figures for task, figures in tasks.items()
         if all(figure in figures for figure in needed)}
     if there:
-      draw(there).savefig(HERE / f'{name}.png', dpi=100)
-  found = results.correlations(tasks)
+      args = (there, found) if draw in CORRELATED else (there,)
+      draw(*args).savefig(HERE / f'{name}.png', dpi=100)
   if found:
     with (HERE / 'correlations.csv').open('w', newline='') as file:
       rows = csv.DictWriter(file, found[0], lineterminator='\n')

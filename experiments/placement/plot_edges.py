@@ -9,11 +9,16 @@ from lst.placement import SCORES, Asked, select
 SIZE = 4.2
 
 
-def panels(tasks, height: float = 3.8, width: float = SIZE):
-  """A figure with axes for each task."""
-  figure = Figure(figsize=(width * len(tasks), height), layout='constrained')
-  axes = figure.subplots(1, len(tasks), squeeze=False)[0]
-  return figure, zip(axes, tasks.items(), strict=True)
+def panels(tasks, height: float = 3.8, width: float = SIZE, across: int = 3):
+  """A figure with axes for each task, so many beside each other."""
+  columns = min(across, len(tasks))
+  rows = -(-len(tasks) // columns)
+  figure = Figure(
+      figsize=(width * columns, height * rows), layout='constrained')
+  axes = figure.subplots(rows, columns, squeeze=False).ravel()
+  for empty in axes[len(tasks):]:
+    empty.remove()
+  return figure, zip(axes, tasks.items(), strict=False)
 
 
 def parallel(tasks) -> Figure:
@@ -79,12 +84,12 @@ def scores(tasks) -> Figure:
   return figure
 
 
-def spearman(tasks) -> Figure:
+def spearman(tasks, correlations) -> Figure:
   """Rank correlation of each score with the accuracy of one adapter."""
-  found = [row for row in results.correlations(tasks)
+  found = [row for row in correlations
            if row['kind'] == 'score and accuracy']
   names = [task for task in tasks if any(r['task'] == task for r in found)]
-  figure = Figure(figsize=(8, 4), layout='constrained')
+  figure = Figure(figsize=(9, 4.6), layout='constrained')
   axes = figure.add_subplot()
   for k, task in enumerate(names):
     rows = [r for r in found if r['task'] == task]
@@ -99,7 +104,7 @@ def spearman(tasks) -> Figure:
   axes.set_xticks(range(len(SCORES)), [n.replace('_', ' ') for n in SCORES])
   axes.set(xlabel='score', ylim=(-1, 1),
            ylabel='Spearman with test accuracy (95 %)')
-  axes.legend(fontsize=8)
+  axes.legend(fontsize=8, ncols=3, loc='lower left')
   return figure
 
 
@@ -119,20 +124,23 @@ def scatter(tasks) -> Figure:
   return figure
 
 
-def between(tasks) -> Figure:
+def between(tasks, correlations) -> Figure:
   """Rank correlation between tasks: of sranks, and of accuracies."""
-  figure = Figure(figsize=(10, 4.4), layout='constrained')
-  found, names = results.correlations(tasks), list(tasks)
+  figure = Figure(figsize=(13, 5.6), layout='constrained')
+  names = list(tasks)
   for axes, kind in zip(figure.subplots(1, 2), (
       'sranks of two tasks', 'accuracies of two tasks'), strict=True):
     values = np.full((len(names), len(names)), np.nan)
-    for row in found:
-      if row['kind'] == kind:
+    for row in correlations:
+      if row['kind'] == kind and {row['task'], row['with']} <= set(names):
         i, j = names.index(row['task']), names.index(row['with'])
         values[i, j] = values[j, i] = row['spearman']
         for a, b in ((i, j), (j, i)):
-          axes.text(a, b, f'{row["spearman"]:.2f}\n[{row["low"]:.2f}, '
-                    f'{row["high"]:.2f}]', ha='center', va='center', fontsize=8)
+          axes.text(
+              a, b, f'{row["spearman"]:.2f}\n[{row["low"]:.2f}, '
+              f'{row["high"]:.2f}]\n{row["edges"]} edges', ha='center',
+              va='center', fontsize=8,
+              color='white' if abs(row['spearman']) > 0.7 else 'black')
     shown = axes.imshow(values, cmap='RdBu', vmin=-1, vmax=1)
     figure.colorbar(shown, ax=axes, shrink=0.8).set_label('Spearman')
     axes.set(title=kind)

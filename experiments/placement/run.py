@@ -164,10 +164,10 @@ def tap_costs(runner: Runner) -> None:
     rows.writerows(out)
 
 
-def rates(runner: Runner) -> None:
-  """A few rates of each kind, to choose from on validation."""
+def rates(runner: Runner, only: str = '') -> None:
+  """A few rates of each kind (or of `only` one), to choose on validation."""
   for kind, of_kind in runs.of_kinds().items():
-    for run in of_kind:
+    for run in of_kind if only in ('', kind) else ():
       for lr in runs.RATES[kind]:
         runner.run(f'rates_{kind}', run, lr)
 
@@ -177,7 +177,8 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--task', default='digits')
   parser.add_argument('--data', default='', help='folder of ready tasks')
-  parser.add_argument('--figures', required=True, help='figure[:runs],...')
+  parser.add_argument(
+      '--figures', required=True, help='figure[:most runs],rates[:kind],...')
   args = parser.parse_args()
   runner = Runner(args.task, args.data)
   first = {
@@ -187,7 +188,7 @@ def main() -> None:
   for figure in args.figures.split(','):
     name, _, most = figure.partition(':')
     if name in first:
-      first[name](runner)
+      first[name](runner, *filter(None, [most]))
       continue
     for run in runs.FIGURES[name](args.task)[:int(most) if most else None]:
       runner.run(name, run, runner.rate(run.kind))
