@@ -145,19 +145,30 @@ def scores(runner: Runner, what: str = 'edges') -> None:
 
 
 def tap_costs(runner: Runner) -> None:
-  """What a training step of LoSA on k cached taps costs, to tap_costs.csv."""
+  """What a step of LoSA on k cached taps costs, to tap_costs.csv.
+
+  Beside it that of adapters on all layers, from cached states as well; its
+  FLOPs are not counted, for its loops are as long as the edges need.
+  """
   task, out = runner.task(32), []
+  one = 2 * task.backbone.tokens * task.backbone.width
   for count in (1, 2, 4, 12):
     program = runner.program('taps', count)
     flops, cpu = program.step_costs(
         train.norm_of(task), np.zeros(count, np.int32))
     out.append({
-        'taps': count, 'parameters': _parameters(
-            program, runs.taps('', (0,) * count)),
+        'what': f'losa, {count} taps',
+        'parameters': _parameters(program, runs.taps('', (0,) * count)),
         'step_mflops_an_image': round(flops / tasks.BATCH / 1e6, 2),
         'step_cpu_ms': round(1e3 * cpu, 1),
-        'cache_bytes_an_image': (
-            2 * count * task.backbone.tokens * task.backbone.width)})
+        'cache_bytes_an_image': count * one})
+  rows = placement.parallel(runs.DEPTH)
+  program = runner.program('adapters')
+  cpu = program.step_costs(*train.frozen_of(task, rows, MOST))[1]
+  out.append({
+      'what': 'parallel, 24 adapters', 'parameters': _parameters(
+          program, runs.Run('', rows)), 'step_mflops_an_image': '',
+      'step_cpu_ms': round(1e3 * cpu, 1), 'cache_bytes_an_image': one})
   with (HERE / 'tap_costs.csv').open('w', newline='') as file:
     rows = csv.DictWriter(file, out[0], lineterminator='\n')
     rows.writeheader()

@@ -13,7 +13,7 @@ PLACED = (1e-2, 3e-2)
 # Rates to choose from on validation, of each kind of run.
 RATES = {
     'single': (*PLACED, 1e-1), 'set': PLACED, 'parallel': PLACED,
-    'sequential': PLACED, 'linear': (3e-2, 1e-1, 3e-1), 'side': PLACED,
+    'sequential': PLACED, 'linear': (1e-2, 3e-2, 1e-1, 3e-1), 'side': PLACED,
     'lora': (3e-3, *PLACED), 'full': (3e-4, 1e-3, 3e-3)}
 
 
