@@ -84,9 +84,9 @@ def controls(tasks) -> Figure:
   figure, places = panels(tasks, 4.2, 6.2, across=2)
   for axes, (task, figures) in places:
     named = results.by_name(figures['controls'])
-    linear = figures.get('rates_linear', [])
+    linear = results.linear(figures)
     if linear:
-      named['no adapter'] = [max(linear, key=lambda row: row.val)]
+      named['no adapter'] = [linear]
     bars(axes, named, lambda name, row: (
         f'{name.replace("_", " ")}  ({row.forwards:.2f} forwards, '
         f'{row.parameters / 1000:.0f} k)'))

@@ -29,10 +29,9 @@ def parallel(tasks) -> Figure:
     axes.errorbar(
         [edge[0] for edge, _ in found], [row.test for _, row in found],
         [row.error for _, row in found], fmt='o-', markersize=4, capsize=2)
-    linear = figures.get('rates_linear')
+    linear = results.linear(figures)
     if linear:
-      best = max(linear, key=lambda row: row.val)
-      axes.axhline(best.test, color='0.5', linestyle='--', label='no adapter')
+      axes.axhline(linear.test, color='0.5', linestyle='--', label='no adapter')
       axes.legend()
     axes.set(title=task, xlabel='source i of the one adapter (i, i + 1)',
              ylabel='test accuracy, %')

@@ -25,6 +25,7 @@ class Row(NamedTuple):
   forwards: float
   edges: tuple
   lr: float
+  val_loss: float
 
   @property
   def error(self) -> float:
@@ -44,7 +45,8 @@ def read() -> dict[str, dict[str, list[Row]]]:
         of_task.setdefault(row['figure'], []).append(Row(
             row['name'], int(row['seed']), 100 * float(row['val_accuracy']),
             100 * float(row['test_accuracy']), int(row['parameters']),
-            float(row['forwards']), edges, float(row['lr'])))
+            float(row['forwards']), edges, float(row['lr']),
+            float(row['val_loss'])))
   return out
 
 
@@ -62,6 +64,13 @@ def ones(figures: dict[str, list[Row]], *names: str) -> dict[tuple, Row]:
   return {
       row.edges[0]: row for name in names or ONE
       for row in figures.get(name, ()) if len(row.edges) == 1}
+
+
+def linear(figures: dict[str, list[Row]]) -> Row | None:
+  """The head alone, at the rate of the least validation loss."""
+  return min(
+      figures.get('rates_linear', ()), key=lambda row: row.val_loss,
+      default=None)
 
 
 def mean(rows: list[Row]) -> tuple[float, float]:

@@ -106,7 +106,11 @@ def movable(backbone: Backbone, adapter: nn.Module) -> Movable:
     return adapter.apply({'params': params}, x).astype(jnp.float32)
 
   run = _Pass(backbone.depth, jnp.dtype(backbone.dtype), layer, added)
+  return Movable(init, blocks, _differentiable(run))
 
+
+def _differentiable(run: '_Pass') -> Callable:
+  """`Movable.apply` with its own way back."""
   @jax.custom_vjp
   def apply(params, blocks, states, plan):
     return forward(params, blocks, states, plan)[0]
@@ -116,13 +120,21 @@ def movable(backbone: Backbone, adapter: nn.Module) -> Movable:
     plain = states.astype(jnp.float32)
     adapted, summed = run.forward(params, blocks, plain, plan)
     last = adapted[-1].astype(states.dtype)
-    return last, (params, blocks, plain, plan, adapted, summed)
+    return last, (params, blocks, _Seen(plain, adapted, summed), plan)
 
   def backward(found, gradient):
     return run.backward(*found, gradient), None, None, None
 
   apply.defvjp(forward, backward)
-  return Movable(init, blocks, apply)
+  return apply
+
+
+class _Seen(NamedTuple):
+  """All states: of the plain pass; behind and ahead of sequential adapters."""
+
+  plain: Array
+  adapted: Array
+  summed: Array
 
 
 class _Pass(NamedTuple):
@@ -168,36 +180,9 @@ class _Pass(NamedTuple):
     carry = settle(lowest, x, (plain, plain))
     return jax.lax.fori_loop(plan.start, self.depth, block, carry)[1]
 
-  def backward(self, params, blocks, plain, plan, adapted, summed, gradient):
+  def backward(self, params, blocks, seen: _Seen, plan, gradient):
     """The gradient of `params`."""
-    def through(e, x, g, grads):
-      _, back = jax.vjp(self.added, _of(params, e), x.astype(self.dtype))
-      of_params, of_x = back(g)
-      return of_x.astype(jnp.float32), jax.tree.map(
-          lambda total, new: total.at[e].set(new), grads, of_params)
-
-    def settle(k, carry):
-      """From behind the adapters of a state to ahead of them."""
-      states, grads = carry
-      first, forward, recurrent, last = plan.bounds[k]
-
-      def sequential():
-        of_x, found = through(forward, summed[k], states[k], grads)
-        return states[k] + of_x, found
-
-      g, grads = jax.lax.cond(
-          forward < recurrent, sequential, lambda: (states[k], grads))
-
-      def add(e, carry):
-        states, grads = carry
-        of_x, grads = through(e, _of(adapted, plan.source[e]), g, grads)
-        return states.at[plan.source[e]].add(of_x), grads
-
-      def add_plain(e, grads):
-        return through(e, _of(plain, plan.source[e]), g, grads)[1]
-
-      grads = jax.lax.fori_loop(recurrent, last, add_plain, grads)
-      return g, jax.lax.fori_loop(first, forward, add, (states, grads))
+    settle = functools.partial(self._unsettle, params, seen, plan)
 
     def block(step, carry):
       b = self.depth - 1 - step
@@ -207,17 +192,51 @@ class _Pass(NamedTuple):
         g, (states, grads) = settle(k + 1, carry)
         _, back = jax.vjp(
             functools.partial(self.layer, half, weights),
-            _of(adapted, k).astype(self.dtype))
+            _of(seen.adapted, k).astype(self.dtype))
         of_x, = back(g.astype(self.dtype))
         carry = states.at[k].add(of_x.astype(jnp.float32)), grads
       return carry
 
-    states = jnp.zeros(adapted.shape, jnp.float32).at[-1].set(
+    states = jnp.zeros(seen.adapted.shape, jnp.float32).at[-1].set(
         gradient.astype(jnp.float32))
     carry = jax.lax.fori_loop(
         0, self.depth - plan.start, block,
         (states, jax.tree.map(jnp.zeros_like, params)))
     return settle(2 * plan.start, carry)[1][1]
+
+  def _unsettle(self, params, seen: _Seen, plan, k, carry):
+    """From behind the adapters of a state to ahead of them.
+
+    `carry` has the gradients of all states, and those of `params`.
+    """
+    states, grads = carry
+    first, forward, recurrent, last = plan.bounds[k]
+    through = functools.partial(self._through, params)
+
+    def sequential():
+      of_x, found = through(forward, seen.summed[k], states[k], grads)
+      return states[k] + of_x, found
+
+    g, grads = jax.lax.cond(
+        forward < recurrent, sequential, lambda: (states[k], grads))
+
+    def add(e, carry):
+      states, grads = carry
+      of_x, grads = through(e, _of(seen.adapted, plan.source[e]), g, grads)
+      return states.at[plan.source[e]].add(of_x), grads
+
+    def add_plain(e, grads):
+      return through(e, _of(seen.plain, plan.source[e]), g, grads)[1]
+
+    grads = jax.lax.fori_loop(recurrent, last, add_plain, grads)
+    return g, jax.lax.fori_loop(first, forward, add, (states, grads))
+
+  def _through(self, params, e, x, g, grads):
+    """The gradient of what adapter e reads, and `grads` with its own."""
+    _, back = jax.vjp(self.added, _of(params, e), x.astype(self.dtype))
+    of_params, of_x = back(g)
+    return of_x.astype(jnp.float32), jax.tree.map(
+        lambda total, new: total.at[e].set(new), grads, of_params)
 
 
 def _put(buffer, number, x):
