@@ -98,7 +98,10 @@ def transfer(tasks) -> Figure:
   """Twelve adapters where each task's scores put them."""
   figure, places = panels(tasks)
   for axes, (task, figures) in places:
-    bars(axes, results.by_name(figures['transfer']),
+    own = {
+        f'own ({name})': rows for name, rows in results.by_name(
+            figures.get('rules', [])).items() if name in ('gga', 'parallel')}
+    bars(axes, results.by_name(figures['transfer']) | own,
          lambda name, row: name.replace('of_', 'placement of '))
     axes.set(title=task, xlabel='test accuracy, %')
   return figure
