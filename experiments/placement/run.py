@@ -1,181 +1,208 @@
-"""Trains the placements of every figure, to results.csv; goes on where it was.
+"""Trains the runs of figures, to results_TASK.csv; goes on where it was.
 
-    python -m experiments.placement.run --task=digits --figure=parallel
-    python -m experiments.placement.run --task=gtsrb --data=DIR --figure=grid
+    python -m experiments.placement.run --task=digits --figures=scores,rates
+    python -m experiments.placement.run --task=gtsrb --data=DIR --figures=grid
 
-`--figure=scores` is what most others choose by: it comes first.
+`scores` and `rates`, which others choose by, come first.
 """
 
 import argparse
 import csv
+import functools
 import json
-import pathlib
 import time
-import types
-from collections.abc import Mapping
-from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from experiments.placement import train
+from experiments.placement import runs, tasks, train
+from experiments.placement.tasks import HERE
 from lst import placement, search
-from lst.placement import Asked, select
 
-HERE = pathlib.Path(__file__).parent
 FIELDS = (
-    'task', 'figure', 'name', 'edges', 'seed', 'val_accuracy', 'test_accuracy',
-    'parameters', 'forwards', 'seconds')
-DEPTH, COUNT = 12, 12
-
-
-class Run(NamedTuple):
-  """One run: its edges, and fields that differ from those of all others."""
-
-  name: str
-  edges: tuple
-  fields: Mapping[str, Any] = types.MappingProxyType({})
-
-
-def single(edges) -> list[Run]:
-  """One adapter each."""
-  return [Run(edge.name, (edge,)) for edge in edges]
-
-
-def grid(step: int) -> list:
-  """One adapter on every edge between each `step`-th state."""
-  states = range(0, 2 * DEPTH + 1, step)
-  return single(placement.Edge(i, j) for i in states for j in states)
-
-
-def guided(task: str, count: int, score: str = 'srank', **changes) -> tuple:
-  """The edges that Gradient Guided Adapters choose for a task."""
-  scores = np.load(HERE / f'spectra_{task}.npz')[score]
-  return select('gga', Asked(DEPTH, count, scores, **changes))
-
-
-def sets(task: str) -> list[Run]:
-  """Sets of `COUNT` edges, and whole rows of adapters."""
-  asked = Asked(DEPTH, COUNT)
-  out = [
-      Run('linear', ()), Run('parallel', select('parallel', asked)),
-      Run('sequential', select('sequential', asked)),
-      Run('first', select('first', asked)), Run('last', select('last', asked)),
-      Run('top', guided(task, COUNT, gamma=0.0)),
-      Run('gga', guided(task, COUNT)),
-      Run('nuclear', guided(task, COUNT, score='nuclear'))]
-  return out + [
-      Run(f'random_{seed}', select('random', asked._replace(seed=seed)))
-      for seed in range(100)]
-
-
-def rivals(task: str) -> list[Run]:
-  """LoRA and full fine-tuning at a few rates, to choose on validation."""
-  del task
-  rates = {'lora': (1e-3, 5e-3, 2e-2), 'full': (1e-4, 3e-4, 1e-3)}
-  return [
-      Run(f'{method}_{rate:g}', (), {'method': method, 'optimizer.lr': rate})
-      for method, of_method in rates.items() for rate in of_method]
-
-
-def counts(task: str) -> list[Run]:
-  """Gradient Guided Adapters of growing number."""
-  return [Run(f'gga_{n}', guided(task, n)) for n in (1, 3, 6, 12, 24)]
-
-
-def transfer(task: str) -> list[Run]:
-  """The placements of all tasks with scores."""
-  del task
-  names = [path.stem.removeprefix('spectra_')
-           for path in sorted(HERE.glob('spectra_*.npz'))]
-  return [Run(f'of_{name}', guided(name, COUNT)) for name in names]
-
-
-def controls(task: str) -> list[Run]:
-  """What a second pass, its FLOPs and its parameters give by themselves."""
-  del task
-  asked = Asked(DEPTH, COUNT)
-  parallel = select('parallel', asked)
-  back = tuple(
-      placement.Edge(i, j) for i, j in ((24, 0), (16, 8), (12, 0), (24, 12)))
-  return [
-      Run(f'unlearned_{edge.name}_{alpha:g}', (edge,),
-          {'placement.rank': 0, 'placement.alpha': alpha})
-      for edge in back for alpha in (0.1, 1.0)] + [
-          # As many parameters as 12 adapters of rank 8, in 24 of rank 4.
-          Run('parallel_rank_4', parallel, {'placement.rank': 4}),
-          # More tokens in place of a second pass.
-          Run('parallel_40_px', parallel, {'backbone.image_size': 40}),
-          Run('parallel_48_px', parallel, {'backbone.image_size': 48})]
-
-
-FIGURES = {
-    'parallel': lambda task: single(placement.parallel(DEPTH)),
-    'grid': lambda task: grid(4),
-    'coarse': lambda task: grid(8),
-    'sets': sets,
-    'rivals': rivals,
-    'counts': counts,
-    'transfer': transfer,
-    'controls': controls,
+    'task', 'figure', 'name', 'edges', 'seed', 'lr', 'val_accuracy', 'val_loss',
+    'test_accuracy', 'parameters', 'forwards', 'seconds')
+MOST = 24
+SCORES = {'edges': 'scores', 'taps': 'taps'}
+PROGRAMS = {
+    'adapters': lambda task, rank=8, size=32: train.placed(
+        task, MOST, placement.Adapter(rank)),
+    'unlearned': lambda task, alpha: train.placed(
+        task, MOST, placement.Unlearned(alpha)),
+    'rival': train.rival,
+    'taps': train.tapped,
 }
 
 
-def scores(task: str, data: str) -> None:
-  """All scores of a task by `lst.search`, to scores_TASK.png and .npz."""
-  config = train.config_of(task, data)
-  config.search.count, config.search.batches = COUNT, 4
+class Runner:
+  """Runs of a task, whose rows it keeps."""
+
+  def __init__(self, name: str, folder: str):
+    self.name, self.folder = name, folder
+    self.path = HERE / f'results_{name}.csv'
+    self.program = functools.cache(self._program)
+    self.task = functools.cache(lambda size: tasks.Task(name, folder, size))
+
+  def rows(self) -> list[dict]:
+    """The runs that are done."""
+    if not self.path.exists():
+      return []
+    with self.path.open() as file:
+      return list(csv.DictReader(file))
+
+  def _program(self, *program):
+    return PROGRAMS[program[0]](self.task(_size(program)), *program[1:])
+
+  def rate(self, kind: str) -> float:
+    """The rate that validation chose, on the digits where not on this task.
+
+    By the loss: of 200 images it tells more than the accuracy.
+    """
+    rows, found = self.rows(), {}
+    if not any(row['figure'] == f'rates_{kind}' for row in rows):
+      rows = Runner('digits', '').rows()
+    for row in rows:
+      if row['figure'] == f'rates_{kind}':
+        found[float(row['lr'])] = float(row['val_loss'])
+    return min(found, key=found.get)
+
+  def run(self, figure: str, run: runs.Run, lr: float) -> None:
+    """Makes one run, unless it is there, maybe under another figure."""
+    same = [
+        row for row in self.rows()
+        if (row['edges'], row['seed'], float(row['lr']), row['program']) == (
+            _written(run), str(run.seed), lr, json.dumps(run.program))]
+    if any((r['figure'], r['name']) == (figure, run.name) for r in same):
+      return
+    row = same[0] if same else self._row(run, lr)
+    new = not self.path.exists()
+    with self.path.open('a', newline='') as file:
+      out = csv.DictWriter(file, (*FIELDS, 'program'), lineterminator='\n')
+      if new:
+        out.writeheader()
+      out.writerow(row | {'figure': figure, 'name': run.name})
+    print(self.name, figure, run.name, row, flush=True)
+
+  def _row(self, run: runs.Run, lr: float) -> dict:
+    task = self.task(_size(run.program))
+    frozen, kind = task.backbone.frozen, run.program[0]
+    if kind == 'taps':
+      frozen = train.norm_of(task), np.int32(run.edges)
+    elif kind != 'rival':
+      frozen = train.frozen_of(task, run.edges, MOST)
+    program = self.program(*run.program)
+    found = program.run(frozen, lr, run.seed)
+    passes = () if kind == 'taps' else run.edges
+    forwards = _layers(task).forwards(passes) * (
+        _layers(task).whole / _layers(self.task(32)).whole)
+    rounded = {k: round(v, 5) for k, v in found._asdict().items()}
+    return rounded | {
+        'task': self.name, 'edges': _written(run), 'seed': run.seed, 'lr': lr,
+        'parameters': _parameters(program, run), 'forwards': round(forwards, 4),
+        'program': json.dumps(run.program)}
+
+
+def _size(program: tuple) -> int:
+  return program[2] if len(program) > 2 else 32
+
+
+@functools.cache
+def _layers(task: tasks.Task) -> placement.Layers:
+  return placement.layers(task.backbone)
+
+
+def _written(run: runs.Run) -> str:
+  return ' '.join(
+      str(e) if isinstance(e, int) else f'{e[0]}-{e[1]}' for e in run.edges)
+
+
+def _parameters(program: train.Program, run: runs.Run) -> int:
+  """Trained beside the head."""
+  params = dict(jax.eval_shape(program.init, 0))
+  del params['head']
+  count = sum(x.size for x in jax.tree.leaves(params))
+  if run.program[0] in ('adapters', 'unlearned'):
+    count = count // MOST * len(run.edges)
+  return count
+
+
+def scores(runner: Runner, what: str = 'edges') -> None:
+  """Scores of all edges (or taps) by `lst.search`, to a file of their own."""
+  path = HERE / f'{SCORES[what]}_{runner.name}.npz'
+  if path.exists():
+    return
+  config = tasks.config_of(runner.name, runner.folder)
+  config.search.what, config.search.count = what, runs.COUNT
+  config.optimizer.warmup_epochs, config.optimizer.lr = 1.0, 1e-2
   started = time.monotonic()
   found = search.search(config)
-  values = {
-      name: placement.scored(found.spectra, name) for name in placement.SCORES}
-  np.savez_compressed(HERE / f'spectra_{task}.npz', **values)
-  search.picture(
-      found.scores, found.edges, f'srank on {task}').savefig(
-          HERE / f'scores_{task}.png', dpi=100)
+  np.savez_compressed(path, **{
+      name: placement.scored(found.spectra, name)
+      for name in placement.SCORES})
   print(json.dumps({
-      'task': task, 'seconds': time.monotonic() - started, **found.facts}))
+      'task': runner.name, 'what': what,
+      'seconds': time.monotonic() - started, **found.facts}), flush=True)
 
 
-def done(path: pathlib.Path) -> set:
-  """The (task, figure, name, seed) that a CSV has already."""
-  if not path.exists():
-    return set()
-  with path.open() as file:
-    return {tuple(row[f] for f in ('task', 'figure', 'name', 'seed'))
-            for row in csv.DictReader(file)}
+def tap_costs(runner: Runner) -> None:
+  """What a step of LoSA on k cached taps costs, to tap_costs.csv.
+
+  Beside it that of adapters on all layers, from cached states as well; its
+  FLOPs are not counted, for its loops are as long as the edges need.
+  """
+  task, out = runner.task(32), []
+  one = 2 * task.backbone.tokens * task.backbone.width
+  for count in (1, 2, 4, 12):
+    program = runner.program('taps', count)
+    flops, cpu = program.step_costs(
+        train.norm_of(task), np.zeros(count, np.int32))
+    out.append({
+        'what': f'losa, {count} taps',
+        'parameters': _parameters(program, runs.taps('', (0,) * count)),
+        'step_mflops_an_image': round(flops / tasks.BATCH / 1e6, 2),
+        'step_cpu_ms': round(1e3 * cpu, 1),
+        'cache_bytes_an_image': count * one})
+  rows = placement.parallel(runs.DEPTH)
+  program = runner.program('adapters')
+  cpu = program.step_costs(*train.frozen_of(task, rows, MOST))[1]
+  out.append({
+      'what': 'parallel, 24 adapters', 'parameters': _parameters(
+          program, runs.Run('', rows)), 'step_mflops_an_image': '',
+      'step_cpu_ms': round(1e3 * cpu, 1), 'cache_bytes_an_image': one})
+  with (HERE / 'tap_costs.csv').open('w', newline='') as file:
+    rows = csv.DictWriter(file, out[0], lineterminator='\n')
+    rows.writeheader()
+    rows.writerows(out)
+
+
+def rates(runner: Runner, only: str = '') -> None:
+  """A few rates of each kind (or of `only` one), to choose on validation."""
+  for kind, of_kind in runs.of_kinds().items():
+    for run in of_kind if only in ('', kind) else ():
+      for lr in runs.RATES[kind]:
+        runner.run(f'rates_{kind}', run, lr)
 
 
 def main() -> None:
-  """Runs one figure of one task."""
+  """Runs some figures of one task."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--task', default='digits')
   parser.add_argument('--data', default='', help='folder of ready tasks')
-  parser.add_argument('--figure', choices=('scores', *FIGURES), required=True)
-  parser.add_argument('--first', type=int, default=0, help='run to begin with')
-  parser.add_argument('--most', type=int, default=1000, help='runs at most')
-  parser.add_argument('--seed', type=int, default=0)
+  parser.add_argument(
+      '--figures', required=True, help='figure[:most runs],rates[:kind],...')
   args = parser.parse_args()
-  if args.figure == 'scores':
-    scores(args.task, args.data)
-    return
-  path = HERE / f'results_{args.task}.csv'
-  task, new = train.Task(args.task, args.data), not path.exists()
-  runs = FIGURES[args.figure](args.task)[args.first:][:args.most]
-  for name, edges, fields in runs:
-    # Looked at each time: several processes may share a figure.
-    if (args.task, args.figure, name, str(args.seed)) in done(path):
+  runner = Runner(args.task, args.data)
+  first = {
+      'scores': scores, 'rates': rates,
+      'tap_costs': tap_costs,
+      'tap_scores': functools.partial(scores, what='taps')}
+  for figure in args.figures.split(','):
+    name, _, most = figure.partition(':')
+    if name in first:
+      first[name](runner, *filter(None, [most]))
       continue
-    result = task.run(edges, args.seed, fields)
-    with path.open('a', newline='') as file:
-      rows = csv.writer(file, lineterminator='\n')
-      if new:
-        rows.writerow(FIELDS)
-      new = False
-      written = ' '.join(f'{i}-{j}' for i, j in edges)
-      rows.writerow((
-          args.task, args.figure, name, written, args.seed, *(
-              result[field] for field in FIELDS[5:])))
-    print(args.figure, name, result, flush=True)
+    for run in runs.FIGURES[name](args.task)[:int(most) if most else None]:
+      runner.run(name, run, runner.rate(run.kind))
 
 
 if __name__ == '__main__':

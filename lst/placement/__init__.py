@@ -1,9 +1,10 @@
 """Adapters on any edge between the states of a frozen backbone, and where.
 
 An edge reads one of the 2L + 1 states and adds to one: `edges` has what they
-are, `placed` the network with adapters on them, `scores` how much a task asks
-for each, `selections` which of them to take. After Nowak et al., "Towards
-Optimal Adapter Placement for Efficient Transfer Learning", 2024.
+are, `placed` the network with adapters on them, `moving` that of any set of
+edges, `scores` how much a task asks for each, `selections` which of them to
+take. After Nowak et al., "Towards Optimal Adapter Placement for Efficient
+Transfer Learning", 2024.
 """
 
 from lst.placement.costs import Costs, Layers, costs, latency, layers
@@ -15,6 +16,7 @@ from lst.placement.edges import (
     passes,
     sequential,
 )
+from lst.placement.moving import Movable, Plan, movable, plan
 from lst.placement.placed import Adapter, Placed, Unlearned, place
 from lst.placement.scores import (
     SCORES,
@@ -40,7 +42,9 @@ __all__ = [
     'Costs',
     'Edge',
     'Layers',
+    'Movable',
     'Placed',
+    'Plan',
     'States',
     'Unlearned',
     'between',
@@ -50,9 +54,11 @@ __all__ = [
     'gradient_guided',
     'latency',
     'layers',
+    'movable',
     'parallel',
     'passes',
     'place',
+    'plan',
     'scored',
     'select',
     'sequential',
