@@ -49,7 +49,7 @@ def shallow(monkeypatch):
 
 
 def test_the_whole_command_at_small_size(
-    shallow, quick, tmp_path, monkeypatch):
+    shallow, tmp_path, monkeypatch):
   """Workers in this process, where others would each take seconds to start."""
   asked = []
 

@@ -171,7 +171,9 @@ def first_fit(
       return choice, float(made.total), ''
     fixed = made.weights + made.trained + made.optimizer
     each = (made.total - fixed) / choice.micro
-    seen[form] = lambda micro, fixed=fixed, each=each: fixed + each * micro
+    # A batch as a whole is other programs, with features between them.
+    if 'train.microbatch' in choice.changes:
+      seen[form] = lambda micro, fixed=fixed, each=each: fixed + each * micro
     if least is None or isinstance(least, str) or made.total < least[0]:
       least = made.total, choice
   return None, 0.0, _smallest(least)

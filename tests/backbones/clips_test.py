@@ -184,8 +184,7 @@ def test_no_side_method_differentiates_the_backbone(backbone, name):
 
 def test_a_plan_counts_the_features_of_clips(tmp_path):
   config = tiny.config(str(tiny.write(tmp_path, tiny.CLIP_VIT)))
-  config.data.video.frames = 8
-  made = programs.plan(config, tiny.CLASSES, jax.devices()[:1])
+  made = programs.plan(config, tiny.CLASSES, jax.devices()[:1], frames=8)
   # Two batches, of two blocks, in f32: of 8 frames 4 times of 16 tokens.
   features = math.prod((2, 2, tiny.EXAMPLES, 4 * 16, 24, 4))
   assert made.sizes.taps == pytest.approx(features, rel=0.01)

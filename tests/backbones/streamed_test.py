@@ -20,6 +20,7 @@ from lst.backbones import (
 from lst.backbones.frozen import of_clips
 from tests import tiny
 
+pytestmark = pytest.mark.as_users
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from lst import build, inputs, losses, method, placement, sharding
 from lst.backbones.backbone import extractor
+from lst.features import Features
 from tests import tiny
 from tests.conftest import devices
 from tests.placement.conftest import EDGES
@@ -90,7 +91,7 @@ def test_new_adapters_leave_the_logits_to_the_bit(seed, precise, batch):
   norm = jax.jit(lambda f, x: head.extract(f, x).norm)(precise.frozen, images)
 
   logits = jax.jit(lambda x: head.resume(
-      random, precise.frozen, method.Features((x,), norm)))
+      random, precise.frozen, Features((x,), norm)))
   expected = logits(jax.jit(precise.apply)(precise.frozen, images))
   ours = logits(last(params, precise.frozen, images))
   assert np.abs(expected).max() > 0.1
@@ -116,7 +117,7 @@ def test_values_and_gradients_are_those_of_two_whole_passes(
         images)
     norm = ours.extract(frozen, images).norm
     return head.apply({'params': {'head': params['head']}},
-                      method.Features((last,), norm))
+                      Features((last,), norm))
 
   def total(predict, params):
     logits = predict(params, backbone.frozen, images)
@@ -269,7 +270,7 @@ def test_a_second_pass_without_parameters(backbone, batch):
   last = backbone.apply(frozen, images, adapted_at)
   norm = made.extract(frozen, images).norm
   expected = method.head(config, backbone, tiny.CLASSES).apply(
-      {'params': {'head': params['head']}}, method.Features((last,), norm))
+      {'params': {'head': params['head']}}, Features((last,), norm))
   np.testing.assert_allclose(
       made.predict(params, frozen, images), expected, rtol=1e-4, atol=1e-5)
   assert np.abs(last - states[6]).max() > 1e-2

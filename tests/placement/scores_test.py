@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lst import losses, method, placement
-from lst.features import Norm
+from lst.features import Features, Norm
 from tests import tiny
 
 D, STATES = tiny.VIT.width, 2 * tiny.VIT.depth + 1
@@ -33,7 +33,7 @@ def loss_of(backbone, pool='cls'):
 
   def loss(last, labels, params=params):
     logits = head.apply(
-        {'params': {'head': params}}, method.Features(
+        {'params': {'head': params}}, Features(
             (last,), Norm(
                 norm['scale'], norm['bias'], backbone.eps)))
     return losses.cross_entropy(logits, jnp.asarray(labels)).sum()
