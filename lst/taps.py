@@ -82,7 +82,7 @@ class Tapped(NamedTuple):
 
 
 def not_kept(of: Tapped, frozen: Any, inputs: Any) -> Features:
-  """Features whose taps are taken twice, in two passes, and never kept."""
+  """Features whose taps (B, N, D) are taken in two passes, and never kept."""
   stream, like = of.stream, of.like(inputs)
 
   def visit(source, see, given):
@@ -97,7 +97,7 @@ def not_kept(of: Tapped, frozen: Any, inputs: Any) -> Features:
 
 
 def in_int8(of: Tapped, frozen: Any, inputs: Any) -> Features:
-  """Features whose taps are kept as `Rounded`.
+  """Features whose taps (B, N, D) are kept as `Rounded`.
 
   What is kept is what the side network reads of a tap, as it prepares it;
   beside that the last tap is there as it is.

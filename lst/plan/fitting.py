@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lst import data, hosts
+from lst import data, hosts, sharding
 from lst import method as methods
 from lst.plan import programs
 from lst.plan.chips import GIB
@@ -109,18 +109,19 @@ def budget(memory: str) -> float:
 def choices(config, found: list, classes: int, frames: int) -> list[Choice]:
   """Every form of a step, in the order of the time it is estimated to take."""
   backbone = programs.shaped(config, frames)
+  devices = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, found).size
   tokens = backbone.tokens * (backbone.times or 1)
   most = config.train.microbatch or config.train.batch_size
 
   def slower(micro: int) -> float:
-    return max(FULL / (tokens * micro / len(found)), 1.0)
+    return max(FULL / (tokens * micro / devices), 1.0)
 
   out = [
       Choice(
           changes | ({'train.microbatch': micro} if micro < most else {}),
           micro, factor * slower(micro) / slower(most))
       for factor, changes in _forms(config, backbone, classes)
-      for micro in _halved(most, len(found))]
+      for micro in _halved(most, devices)]
   return sorted(out, key=lambda choice: choice.time)
 
 
