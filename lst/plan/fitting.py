@@ -158,11 +158,19 @@ def first_fit(
     sizes: (choice) -> (`programs.Sizes` or None, what the compiler said).
     budget: in bytes.
   """
-  seen, least = {}, None
-  for choice in tried:
+  seen, skipped, least = {}, {}, None
+
+  def in_turn():
+    yield from tried
+    # The smallest of each form: to be told, and it may fit after all.
+    yield from [*skipped.values()]
+
+  for choice in in_turn():
     form = str({**choice.changes, 'train.microbatch': 0})
     # As if all but the weights grew with the micro-batch: at the least.
-    if form in seen and seen[form](choice.micro) > budget:
+    if skipped.get(form) != choice and (
+        form in seen and seen[form](choice.micro) > budget):
+      skipped[form] = choice
       continue
     made, refused = sizes(choice)
     if made is None:
