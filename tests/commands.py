@@ -16,9 +16,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+from multiprocessing import connection
 
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(['tests.forked'])
+# A status can be read once. Starting a process looks at all others, so a thread
+# that waits for one of them might find it read, and take that for 255.
+LOCK = threading.Lock()
 
 
 class Command:
@@ -41,11 +46,13 @@ class Command:
     self._process = CONTEXT.Process(target=_main, args=(
         module, [str(x) for x in arguments], {**os.environ, **(env or {})},
         str(cwd), [str(x) for x in self._files], str(compiled), devices, quick))
-    self._process.start()
+    with LOCK:
+      self._process.start()
 
   @property
   def returncode(self) -> int | None:
-    return self._process.exitcode
+    with LOCK:
+      return self._process.exitcode
 
   def poll(self) -> int | None:
     return self.returncode
@@ -54,10 +61,11 @@ class Command:
     self._process.kill()
 
   def wait(self, timeout: float | None = None) -> int:
-    self._process.join(timeout)
-    if self.returncode is None:
+    connection.wait([self._process.sentinel], timeout)
+    code = self.returncode
+    if code is None:
       raise subprocess.TimeoutExpired('a command', timeout)
-    return self.returncode
+    return code
 
   def communicate(self, timeout: float | None = None) -> tuple[str, str]:
     self.wait(timeout)
