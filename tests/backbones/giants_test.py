@@ -26,15 +26,16 @@ def count(vit):
   return of(0) + vit.depth * (of(1) - of(0))
 
 
-# The parameters of the image encoders, and where that is published.
+# The parameters of the image encoders, and where that is published. Those of
+# ViT-g, G and e, InternViT and EVA-CLIP were not looked up again.
 PUBLISHED = {
-    # "Scaling vision transformers" (Zhai et al., 2022), table 2: 1,011M and
-    # 1,843M; ViT-e 3.9 billion with its heads (PaLI, Chen et al., 2023).
+    # "Scaling vision transformers" (Zhai et al., 2022): 1,011M and 1,843M;
+    # ViT-e 3.9 billion with its heads (PaLI, Chen et al., 2023).
     'g/14': (1011e6, 1e-3), 'G/14': (1843e6, 1e-3), 'e/14': (3.9e9, 0.03),
     # The model card of DINOv3: 6,716M. The file on the hub has 6,716,035,072,
     # of which 4,096 are a token for masks that only its training used.
     'dinov3_7b/16': (6_716_035_072 - 4096, 0),
-    # "InternVL" (Chen et al., 2024), table 1: 5,903M.
+    # "InternVL" (Chen et al., 2024): 5,903M.
     'internvit_6b/14': (5903e6, 1e-3),
     # "EVA-CLIP-18B" (Sun et al., 2024): an image encoder of 17.5 billion.
     'eva_clip_18b/14': (17.5e9, 0.01),
