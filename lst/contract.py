@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from lst import placement, side, taps, tuning
 from lst.backbones.backbone import Backbone
 from lst.features import Features, Norm
-from lst.product import kept
+from lst.product import written
 
 Params = Any
 
@@ -127,7 +127,10 @@ def adapted(placed: placement.Placed, head: side.SideNetwork) -> Method:
         'head': head.lazy_init(head_key, last)['params']['head']}
 
   def resume(params, frozen, features):
-    last = kept(placed.resume(params['adapters'], frozen, features))
+    # Apart from the head as well: adapters that add zero leave its bits.
+    last = written(
+        placed.resume(params['adapters'], frozen, features),
+        features.norm.scale[0])
     return head.apply(
         {'params': {'head': params['head']}}, Features((last,), features.norm))
 

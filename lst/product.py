@@ -161,3 +161,31 @@ def kept(x: Array) -> Array:
 
 
 kept.defvjp(lambda x: (_keep(x), None), lambda _, g: (_keep(g),))
+
+
+@jax.custom_vjp
+def written(x: Array, scalar: Float[Array, '']) -> Array:
+  """As `kept`, where a CPU is to keep to it too, for the sake of bits.
+
+  XLA's compiler for CPUs leaves barriers out ahead of fusing, so what reads a
+  part of `x` may have its own copy of the sums that make it, added in another
+  order. It does not look through a loop whose number of turns it cannot know.
+
+  Args:
+    x: what is written.
+    scalar: any number that is known as the program runs, of every device:
+      there are no turns, or two that undo each other if it is NaN.
+  """
+  return jax.lax.platform_dependent(
+      x, scalar, cpu=_turned, default=lambda x, _: _keep(x))
+
+
+def _turned(x, scalar):
+  turns = jnp.where(scalar == scalar, 0, 2)
+  return jax.lax.while_loop(
+      lambda c: c[0] < turns, lambda c: (c[0] + 1, -c[1]), (0, x))[1]
+
+
+written.defvjp(
+    lambda x, scalar: (written(x, scalar), jnp.zeros_like(scalar)),
+    lambda zero, g: (_keep(g), zero))

@@ -124,7 +124,7 @@ def test_no_side_method_differentiates_the_backbone(
 
 @pytest.mark.parametrize('entry', SIDE_CASES, ids=tiny.case_id)
 def test_a_step_of_a_side_method_costs_hardly_more_than_forward(entry):
-  backbone = shaped('S/16', 128, depth=8)._replace(frames=T)
+  backbone = shaped('S/16', 128, depth=3)._replace(frames=T)
   adapted = method.build(tiny.config('', entry), backbone, 10)
   shape = 1, T, *backbone.image_size, 3
   batch = data.Batch(

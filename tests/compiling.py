@@ -38,7 +38,9 @@ def _quick_options(plain):
   @functools.wraps(plain)
   def options(*args, **kwargs):
     out = plain(*args, **kwargs)
-    if _quickly:
+    platform = getattr(kwargs.get('backend'), 'platform', '')
+    # Compilers for devices that are not there know no options of CPUs.
+    if _quickly and platform == 'cpu':
       out.env_option_overrides = [
           *out.env_option_overrides, *_QUICK.items()]
     return out

@@ -166,6 +166,7 @@ def compiled(config):
 
 
 @needs_libtpu
+@pytest.mark.as_users
 @pytest.mark.parametrize('frames', [8, 16, 32])
 def test_losa_on_vit_e_video_fits_one_chip_of_16_gb(frames):
   """With mixers of channels, space and time, on a clip at 224 px."""
@@ -177,6 +178,7 @@ def test_losa_on_vit_e_video_fits_one_chip_of_16_gb(frames):
 
 
 @needs_libtpu
+@pytest.mark.as_users
 def test_what_is_not_kept_takes_no_memory():
   """Of 32 frames all taps in bf16 are 1.5 GiB, those of the next clip too."""
   made = compiled(clips(32, keep='none'))
@@ -192,13 +194,14 @@ def test_18_billion_parameters_train_on_one_card_of_80_gb(tmp_path):
   subprocess.run(
       [sys.executable, '-m', 'lst.plan', '--topology=h100', '--rivals=false',
        '--config=experiments/plan/eva_18b.py', f'--csv={out}'], check=True)
-  row, = csv.DictReader(out.open())
+  row, = csv.DictReader(out.read_text().splitlines())
   assert row['fits'] == 'True'
   assert 16 * 1024 < float(row['weights_mib']) < 17 * 1024
   assert 1.0 < float(row['step_over_forward']) < 1.05
 
 
 @needs_libtpu
+@pytest.mark.as_users
 def test_18_billion_streamed_parameters_need_not_fit_the_chip():
   config = config_lib.default()
   config.backbone.weights = 'random:eva_clip_18b/14'

@@ -127,15 +127,21 @@ def pooled(
     x = x - x.mean(-1, keepdims=True)
     x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + norm.eps)
     return x * norm.scale + norm.bias
-  batch, tokens, _ = y.base.shape
-  weights = jnp.ones((batch, tokens))
+  tokens = y.base.shape[1]
+  weights = jnp.ones(y.base.shape[:2])
   if pool == 'patches':
     weights = weights.at[:, :prefix].set(0.0)
-  weights = weights / (tokens - prefix * (pool == 'patches'))
+  return average(y, weights / (tokens - prefix * (pool == 'patches')), norm)
+
+
+def average(
+    y: Refined, weights: Float[Array, 'b n'], norm: Norm | None
+) -> Float[Array, 'b d']:
+  """The weighted sum of `norm(y)`, weights of sum 1, without forming y; f32."""
   if norm is None:
     return mean(y, weights)
-  average, variance = moments(y)
+  middle, variance = moments(y)
   # mean((y - m) / s) = (w / s) @ y - sum(w m / s): one weighted sum of tokens.
   weights = weights * jax.lax.rsqrt(variance + norm.eps)
-  x = mean(y, weights) - jnp.sum(weights * average, -1, keepdims=True)
+  x = mean(y, weights) - jnp.sum(weights * middle, -1, keepdims=True)
   return x * norm.scale + norm.bias

@@ -1,18 +1,18 @@
 """LST on the frames of a clip: thin blocks over space, and over time."""
 
 import functools
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lst.features import Features
-from lst.product import times
+from lst.features import Features, Norm
 from lst.side.ladder import Ladder
 from lst.side.reading import Stream
+from lst.side.refined import Added, Refined, average
 from lst.side.thin import EPS, ThinBlock, attention
-from lst.side.video import RefinedClip, by_frame
+from lst.side.video import by_frame
 
 
 class ClipLadder(nn.Module):
@@ -47,17 +47,42 @@ class ClipLadder(nn.Module):
     return Stream()
 
   @nn.compact
-  def __call__(self, features: Features) -> RefinedClip:
+  def __call__(self, features: Features) -> 'RefinedFrames':
     """Features with L taps (B, T S, D) to refined tokens."""
     block = functools.partial(
         ClipBlock, frames=self.frames, time_mixing=self.time_mixing)
     y = Ladder(
         self.reduction, self.skip, self.add_last, block, name='ladder')(
         features)
-    (h, up), = y.added.channel
-    added, base = (
-        by_frame(x, self.frames) for x in (times(h, up), y.base))
-    return RefinedClip(base, added, y.scale)
+    return RefinedFrames(y, self.frames)
+
+
+class RefinedFrames(NamedTuple):
+  """Tokens (B, T S, D) of clips that are pooled without being formed.
+
+  Attributes:
+    y: whose additions are all of channels.
+    frames: T.
+  """
+
+  y: Refined
+  frames: int
+
+  def pooled(
+      self, pool: str, prefix: int, norm: Norm | None
+  ) -> Float[Array, 'b d']:
+    """As `RefinedClip.pooled`."""
+    y, skipped = self.y, prefix * (pool == 'patches')
+    if pool == 'cls':
+      y = Refined(self._first(y.base), Added(channel=tuple(
+          (self._first(a), w) for a, w in y.added.channel)), y.scale)
+    weights = by_frame(jnp.ones(y.base.shape[:2])[..., None], self.frames)
+    weights = weights.at[:, :, :skipped].set(0.0)
+    weights = weights / (self.frames * (weights.shape[2] - skipped))
+    return average(y, weights.reshape(y.base.shape[:2]), norm)
+
+  def _first(self, x: Float[Array, 'b n _']) -> Float[Array, 'b t _']:
+    return by_frame(x, self.frames)[:, :, 0]
 
 
 class ClipBlock(nn.Module):
