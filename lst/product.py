@@ -163,6 +163,13 @@ def kept(x: Array) -> Array:
 kept.defvjp(lambda x: (_keep(x), None), lambda _, g: (_keep(g),))
 
 
+def turned(w: Float[Array, 'r m']) -> Float[Array, 'm r']:
+  """`w^T`, written: of one example, XLA on CPUs would fold the turn into a
+  product in bf16 that it then cannot run.
+  """
+  return kept(w.T)
+
+
 @jax.custom_vjp
 def written(x: Array, scalar: Float[Array, '']) -> Array:
   """As `kept`, where a CPU is to keep to it too, for the sake of bits.

@@ -26,8 +26,6 @@ def environment(args, case: Case) -> dict[str, str]:
   env = {
       'JAX_COMPILATION_CACHE_DIR': str(args.out.absolute() / 'compiled'),
       'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}
-  if args.rehearse:
-    env['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
   if case.cap_gib:
     share = case.cap_gib / args.device_gib
     env['XLA_PYTHON_CLIENT_MEM_FRACTION'] = f'{share:.4f}'

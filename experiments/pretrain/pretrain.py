@@ -6,6 +6,8 @@ steps, so that one constant phase serves cool-downs of any length:
     python -m experiments.pretrain.pretrain --data=D --workdir=W --steps=4000
     python -m experiments.pretrain.pretrain --data=D --workdir=W-cool \\
       --branch=W --steps=5000 --cooldown=1000 --size=64
+
+`--init` starts the constant phase from an exported ViT, `--steps` anew.
 """
 
 import argparse
@@ -13,11 +15,13 @@ import csv
 import pathlib
 import time
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+import safetensors.numpy
 
 from experiments.pretrain import augment, model, optimizer
 
@@ -33,6 +37,8 @@ def parse() -> argparse.Namespace:
   add('--workdir', type=pathlib.Path, required=True)
   add('--branch', type=pathlib.Path,
       help='workdir whose newest checkpoint a fresh workdir starts from')
+  add('--init', type=pathlib.Path,
+      help='file of export.py; a fresh workdir starts from its ViT')
   add('--steps', type=int, default=8000, help='the last step, all phases')
   add('--warmup', type=int, default=200)
   add('--cooldown', type=int, default=0, help='steps of the fall to zero')
@@ -132,6 +138,13 @@ def restore(flags, manager: ocp.CheckpointManager, state: dict) -> dict:
         other.latest_step(), args=ocp.args.StandardRestore(like))
 
 
+def exported(path: pathlib.Path, like: dict) -> dict:
+  """The ViT of a file of export.py, in f32; the head starts anew."""
+  flat = safetensors.numpy.load_file(path)
+  vit = flax.traverse_util.unflatten_dict(flat, sep='/')
+  return jax.tree.map(lambda a, b: jnp.asarray(b, a.dtype), like, vit)
+
+
 def write_row(path: pathlib.Path, row: tuple):
   """Adds one line to the curve."""
   fresh = not path.exists()
@@ -149,6 +162,8 @@ def train(flags: argparse.Namespace):
       flags.muon, flags.adam, flags.decay, make_rate(flags))
   step_fn, rate = make_step(flags, tx), make_rate(flags)
   params = model.init(jax.random.key(flags.seed))
+  if flags.init is not None:
+    params['vit'] = exported(flags.init, params['vit'])
   state = {'params': params, 'opt': tx.init(params), 'step': jnp.int32(0)}
   images, labels = load(flags.data, 'train')
   val = load(flags.data, 'val')

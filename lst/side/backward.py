@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from lst.product import kept
+from lst.product import kept, turned
 from lst.side.mixers import (
   ACTIVATIONS,
   Mixer,
@@ -72,14 +72,14 @@ class Backward:
     elif same:
       for k, cross in zip(same, crosses, strict=True):
         h = self._h[k]
-        terms.append(dot('brk,bkd->brd', each(cross.T, h), h))
+        terms.append(dot('brk,bkd->brd', each(turned(cross), h), h))
     other = plan.near(i, 'token' if kind == 'channel' else 'channel', 1)
     if not other:
       return terms
     down = self._weights(other, 'down')
     if kind == 'channel':
       inner = side_by_side([self._inner[i, k] for k in other], 1)
-      terms.append(dot('bnk,bkr->bnr', each(down.T, inner), inner))
+      terms.append(dot('bnk,bkr->bnr', each(turned(down), inner), inner))
       grad = dot('bkr,bnr->kn', inner, act)
     else:
       inner = side_by_side([self._inner[i, k] for k in other], 2)

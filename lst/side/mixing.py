@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from lst.product import kept
+from lst.product import kept, turned
 from lst.side.backward import Backward
 from lst.side.mixers import (
   ACTIVATIONS,
@@ -122,7 +122,7 @@ def _history(plan, mixers, crosses, i, saved, ahead):
     up = side_by_side([mixers[j].up for j in others], 0).astype(dtype)
     if kind == 'channel':
       inner = side_by_side([ahead[j, i] for j in others], 1)
-      terms.append(dot('bnk,bkr->bnr', each(up.T, inner), inner))
+      terms.append(dot('bnk,bkr->bnr', each(turned(up), inner), inner))
     else:
       inner = side_by_side([ahead[j, i] for j in others], 2)
       terms.append(dot('brk,kd->brd', inner, up))

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lst.product import by_column, kept, times
+from lst.product import by_column, kept, times, turned
 from lst.side.mixers import ACTIVATIONS
 from lst.side.reading import Read, of_tap
 
@@ -111,7 +111,7 @@ def _spread(act, up, chain, kind):
     return times(act, up)
   b, width = len(act), act.shape[-1]
   if kind == 'space':
-    out = by_column(up.T, act.reshape(-1, *act.shape[2:]))
+    out = by_column(turned(up), act.reshape(-1, *act.shape[2:]))
   else:
-    out = by_column(up.T, act.reshape(b, len(up), -1))
+    out = by_column(turned(up), act.reshape(b, len(up), -1))
   return out.reshape(b, -1, width)

@@ -68,7 +68,7 @@ def naive(backbone, edges, params, images):
 
 
 @pytest.mark.as_users
-@pytest.mark.parametrize('seed', [0, 1, 2, 11])
+@pytest.mark.parametrize('seed', [0, 1, 11])
 def test_new_adapters_leave_the_logits_to_the_bit(seed, precise, batch):
   edges = placement.select('random', placement.Asked(
       precise.depth, (1, 9, 20)[seed % 3], seed=seed))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lst import Features, Linear, LowRank, Norm, SideNetwork
-from lst.side import low_rank, network
+from lst.side import ClipLowRank, low_rank, network
 
 TINY = (3, 5, 8, 2)
 # (B, N, D, rank), taps: some that such products have come of.
@@ -88,3 +88,15 @@ def test_each_pool_and_norm(side, pool, norm):
 def test_shapes_that_have_failed(shape, taps, use_bias):
   side = LowRank(rank=shape[-1], use_bias=use_bias)
   check(side, shape, taps, pool='mean' if use_bias else 'cls')
+
+
+ONE = [
+    LowRank(rank=4), LowRank(rank=4, residual='figure', first='token'),
+    ClipLowRank(frames=4, rank=4)]
+
+
+@pytest.mark.as_users
+@pytest.mark.parametrize('side', ONE, ids=lambda side: type(side).__name__)
+def test_one_example(side):
+  """XLA drops the axis of one example, and folds what that leaves."""
+  check(side, (1, 16, 24, 4), 4, pool='mean')
