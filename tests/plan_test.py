@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from experiments.plan import run as plan_run
 from experiments.plan import vit_e_video
 from lst import config as config_lib
 from lst import report
@@ -175,6 +176,20 @@ def test_losa_on_vit_e_video_fits_one_chip_of_16_gb(frames):
   # All 56 taps of the clip and of the next one, in bf16.
   tap = frames * 256 * 1792 * 2
   assert made.sizes.taps == pytest.approx(2 * 56 * tap, rel=0.05)
+
+
+@needs_libtpu
+@pytest.mark.as_users
+@pytest.mark.parametrize('name, frames, fits', [
+    ('lora', 8, False), ('lora + remat', 32, True), ('full + remat', 8, False)])
+def test_where_rivals_stop_fitting(name, frames, fits):
+  """Of 2 and 4 blocks, linear in depth: one clip on one chip of 16 GB."""
+  chip, found = chips.devices('v5e:1x1')
+  config = table.changed(
+      clips(frames), {'method': 'side', **table.RIVALS[name]})
+  made = plan_run.compiled(name, config, found)
+  assert (made.sizes.total <= chip.memory) == fits, made
+  assert made.flops > 1.5 * made.forward_flops
 
 
 @needs_libtpu

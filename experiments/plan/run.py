@@ -43,7 +43,9 @@ def main() -> None:
       if tuple(row.values()) in {
           tuple(r[k] for k in KEY) for r in _read(args.out)}:
         continue
-      row |= {k: str(v) for k, v in _plan(name, config, chip, found).items()}
+      row |= {k: str(v) for k, v in table.of_plan(
+          name, compiled(name, config, found), config, chip,
+          len(found)).items()}
       print(row, flush=True)
       _write(args.out, sorted(
           [*_read(args.out), row], key=lambda r: (
@@ -63,13 +65,12 @@ def _asked(args, name: str, frames: int):
   return dict(zip(KEY, map(str, values), strict=True)), config
 
 
-def _plan(name: str, config, chip, found: list) -> dict:
+def compiled(name: str, config, found: list) -> programs.Plan:
+  """The plan of a method by its name in the table."""
   if name in WHOLE:
-    made = programs.plan(config, 400, found)
-  else:
-    made = _between(*(
-        programs.plan(_of_depth(config, d), 400, found) for d in DEPTHS))
-  return table.of_plan(name, made, config, chip, len(found))
+    return programs.plan(config, 400, found)
+  return _between(*(
+      programs.plan(_of_depth(config, d), 400, found) for d in DEPTHS))
 
 
 def _of_depth(config, depth: int):
