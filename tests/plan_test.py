@@ -2,6 +2,7 @@
 """
 
 import csv
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from experiments.plan import vit_e_video
 from lst import config as config_lib
 from lst import report
 from lst.plan import chips, cost, flops, programs, table
+from lst.product import by_row
 from tests import tiny
 
 CHIP = chips.CHIPS['v5e']
@@ -33,10 +35,33 @@ def test_a_loop_is_counted_as_often_as_it_runs():
     return jax.lax.scan(lambda x, w: (x @ w, None), x, w)[0]
 
   def gradient(x, w):
-    return jax.grad(lambda w: (x @ w).sum())(w)
+    return jax.value_and_grad(lambda w: (x @ w).sum())(w)
 
   assert flops.count(scanned, x, w) == 7 * 2 * 2 * 3 * 3
   assert flops.count(gradient, x, w[0]) == 2 * 2 * (2 * 3 * 3)
+
+
+def test_what_nobody_reads_is_not_counted():
+  """The backward pass of a product has both gradients, one is asked for."""
+  x, w = jnp.ones((1, 2, 3)), jnp.ones((5, 3))
+  product = 2 * 2 * 3 * 5
+
+  def loss(x, w):
+    return by_row(x, w).sum()
+
+  assert flops.count(jax.value_and_grad(loss), x, w) == 2 * product
+  assert flops.count(jax.value_and_grad(loss, (0, 1)), x, w) == 3 * product
+
+
+@pytest.mark.parametrize('remat, most', [(False, 2.1), (True, 3.1)])
+def test_lora_computes_no_gradient_of_frozen_weights(
+    monkeypatch, remat, most):
+  """Forward, and the gradients of states; with `remat`, most of it twice."""
+  monkeypatch.setattr(programs, '_tried', lambda of: (None, 'not compiled'))
+  config = tiny.config('random:S/16', ('lora', 'losa'))
+  config.tuning.remat = remat
+  made = programs.plan(config, tiny.CLASSES, jax.devices()[:1])
+  assert most - 0.5 < made.flops / made.forward_flops < most
 
 
 def test_a_plan_has_the_sizes_of_what_is_built(weights, backbone):
@@ -157,9 +182,14 @@ def clips(frames, **side):
   return config
 
 
-def compiled(config):
+@functools.cache
+def losa(frames, **side):
+  """Its plan: twice would be once too often, and not only for the time.
+
+  What a compilation cache keeps is not read back without a device.
+  """
   chip, found = chips.devices('v5e:1x1')
-  made = programs.plan(config, 400, found)
+  made = programs.plan(clips(frames, **side), 400, found)
   assert made.sizes is not None, made.refused
   assert made.sizes.total <= chip.memory
   assert made.sizes.weights > 7 * chips.GIB
@@ -171,7 +201,7 @@ def compiled(config):
 @pytest.mark.parametrize('frames', [8, 16, 32])
 def test_losa_on_vit_e_video_fits_one_chip_of_16_gb(frames):
   """With mixers of channels, space and time, on a clip at 224 px."""
-  made = compiled(clips(frames))
+  made = losa(frames)
   assert 1.0 < made.flops / made.forward_flops < 1.1
   # All 56 taps of the clip and of the next one, in bf16.
   tap = frames * 256 * 1792 * 2
@@ -196,7 +226,7 @@ def test_where_rivals_stop_fitting(name, frames, fits):
 @pytest.mark.as_users
 def test_what_is_not_kept_takes_no_memory():
   """Of 32 frames all taps in bf16 are 1.5 GiB, those of the next clip too."""
-  kept, made = compiled(clips(32)), compiled(clips(32, keep='none'))
+  kept, made = losa(32), losa(32, keep='none')
   assert made.sizes.taps == 0
   # Nor does anything of their size stand in for them.
   assert made.sizes.work < kept.sizes.work
