@@ -118,7 +118,9 @@ def scatter(tasks) -> Figure:
           [values[e] for e in there], [r.test for r in there.values()],
           [r.error for r in there.values()], fmt='o', markersize=4,
           linewidth=0.7, label=name)
-    axes.legend()
+    # Room for the legend above all points.
+    axes.set_ylim(top=axes.get_ylim()[1] + 0.2 * np.ptp(axes.get_ylim()))
+    axes.legend(ncols=2, loc='upper left')
     axes.set(title=task, xlabel='srank of the edge', ylabel='test accuracy, %')
   return figure
 
