@@ -171,7 +171,9 @@ def turned(w: Float[Array, 'r m']) -> Float[Array, 'm r']:
 
 
 @jax.custom_vjp
-def written(x: Array, scalar: Float[Array, '']) -> Array:
+def written(
+    x: Float[Array, 'b n d'], scalar: Float[Array, '']
+) -> Float[Array, 'b n d']:
   """As `kept`, where a CPU is to keep to it too, for the sake of bits.
 
   XLA's compiler for CPUs leaves barriers out ahead of fusing, so what reads a
