@@ -211,7 +211,10 @@ def test_losa_on_vit_e_video_fits_one_chip_of_16_gb(frames):
 @needs_libtpu
 @pytest.mark.as_users
 @pytest.mark.parametrize('name, frames, fits', [
-    ('lora', 8, False), ('lora + remat', 32, True), ('full + remat', 8, False)])
+    ('lora', 8, False), ('lora + remat', 32, True), ('full', 8, False),
+    ('full + remat', 8, False), ('st_adapter', 8, False),
+    ('st_adapter + remat', 16, False), ('lst', 8, False),
+    ('side4video', 16, True)])
 def test_where_rivals_stop_fitting(name, frames, fits):
   """Of 2 and 4 blocks, linear in depth: one clip on one chip of 16 GB."""
   chip, found = chips.devices('v5e:1x1')
@@ -219,7 +222,7 @@ def test_where_rivals_stop_fitting(name, frames, fits):
       clips(frames), {'method': 'side', **table.RIVALS[name]})
   made = plan_run.compiled(name, config, found)
   assert (made.sizes.total <= chip.memory) == fits, made
-  assert made.flops > 1.5 * made.forward_flops
+  assert made.flops > made.forward_flops
 
 
 @needs_libtpu
