@@ -245,10 +245,9 @@ def test_eight_devices_train_as_one_does(case, batch):
   assert_close(one[1], eight[1], atol=1e-3)
 
 
-def test_a_checkpoint_gives_back_the_same_state(case, batch, tmp_path):
-  built = case.eight
-  state, _ = steps(built, batch, 2)
-  checkpoints = checkpoint.manager(tmp_path)
+def saved_and_back(built, state, folder):
+  """What a checkpoint gives back, which is what it was given."""
+  checkpoints = checkpoint.manager(folder)
   position = data.Position(2, 0, 8, 100, 'train')
   checkpoint.save(checkpoints, state, position, 1.5, 0.25)
   checkpoints.wait_until_finished()
@@ -256,6 +255,13 @@ def test_a_checkpoint_gives_back_the_same_state(case, batch, tmp_path):
   checkpoints.close()
   assert_same_bits(back.state, state)
   assert (back.position, back.seconds) == (position, 1.5)
+  return back
+
+
+def test_a_checkpoint_gives_back_the_same_state(case, batch, tmp_path):
+  built = case.eight
+  state, _ = steps(built, batch, 2)
+  back = saved_and_back(built, state, tmp_path)
   for a, b in zip(
       jax.tree.leaves(back.state), jax.tree.leaves(state), strict=True):
     assert a.sharding == b.sharding

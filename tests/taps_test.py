@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lst import checkpoint, data, losses, method, taps, train
 from lst import config as config_lib
+from lst import losses, method, taps, train
 from lst.backbones import backbone as backbones
 from lst.data import Batch
 from lst.plan import flops
@@ -197,13 +197,7 @@ def test_eight_devices_one_program_and_a_checkpoint(
       one, batch, 2, contracts_test.scrambled(one))
   contracts_test.assert_close(
       *jax.device_get((state.params, alone.params)), atol=1e-3)
-  checkpoints = checkpoint.manager(tmp_path)
-  position = data.Position(2, 0, 8, 100, 'train')
-  checkpoint.save(checkpoints, state, position, 1.5, 0.25)
-  checkpoints.wait_until_finished()
-  back = checkpoint.restore(checkpoints, 2, built.state)
-  checkpoints.close()
-  contracts_test.assert_same_bits(back.state, state)
+  contracts_test.saved_and_back(built, state, tmp_path)
 
 
 def test_the_start_is_the_plain_backbone(weights, stack, batch):

@@ -15,6 +15,34 @@ from lst.side.thin import EPS, ThinBlock, attention
 from lst.side.video import by_frame
 
 
+class RefinedFrames(NamedTuple):
+  """Tokens (B, T S, D) of clips that are pooled without being formed.
+
+  Attributes:
+    y: whose additions are all of channels.
+    frames: T.
+  """
+
+  y: Refined
+  frames: int
+
+  def pooled(
+      self, pool: str, prefix: int, norm: Norm | None
+  ) -> Float[Array, 'b d']:
+    """As `RefinedClip.pooled`."""
+    y, skipped = self.y, prefix * (pool == 'patches')
+    if pool == 'cls':
+      y = Refined(self._first(y.base), Added(channel=tuple(
+          (self._first(a), w) for a, w in y.added.channel)), y.scale)
+    weights = by_frame(jnp.ones(y.base.shape[:2])[..., None], self.frames)
+    weights = weights.at[:, :, :skipped].set(0.0)
+    weights = weights / (self.frames * (weights.shape[2] - skipped))
+    return average(y, weights.reshape(y.base.shape[:2]), norm)
+
+  def _first(self, x: Float[Array, 'b n _']) -> Float[Array, 'b t _']:
+    return by_frame(x, self.frames)[:, :, 0]
+
+
 class ClipLadder(nn.Module):
   """LST on clips: every thin block reads time first, then each frame.
 
@@ -47,7 +75,7 @@ class ClipLadder(nn.Module):
     return Stream()
 
   @nn.compact
-  def __call__(self, features: Features) -> 'RefinedFrames':
+  def __call__(self, features: Features) -> RefinedFrames:
     """Features with L taps (B, T S, D) to refined tokens."""
     block = functools.partial(
         ClipBlock, frames=self.frames, time_mixing=self.time_mixing)
@@ -55,34 +83,6 @@ class ClipLadder(nn.Module):
         self.reduction, self.skip, self.add_last, block, name='ladder')(
         features)
     return RefinedFrames(y, self.frames)
-
-
-class RefinedFrames(NamedTuple):
-  """Tokens (B, T S, D) of clips that are pooled without being formed.
-
-  Attributes:
-    y: whose additions are all of channels.
-    frames: T.
-  """
-
-  y: Refined
-  frames: int
-
-  def pooled(
-      self, pool: str, prefix: int, norm: Norm | None
-  ) -> Float[Array, 'b d']:
-    """As `RefinedClip.pooled`."""
-    y, skipped = self.y, prefix * (pool == 'patches')
-    if pool == 'cls':
-      y = Refined(self._first(y.base), Added(channel=tuple(
-          (self._first(a), w) for a, w in y.added.channel)), y.scale)
-    weights = by_frame(jnp.ones(y.base.shape[:2])[..., None], self.frames)
-    weights = weights.at[:, :, :skipped].set(0.0)
-    weights = weights / (self.frames * (weights.shape[2] - skipped))
-    return average(y, weights.reshape(y.base.shape[:2]), norm)
-
-  def _first(self, x: Float[Array, 'b n _']) -> Float[Array, 'b t _']:
-    return by_frame(x, self.frames)[:, :, 0]
 
 
 class ClipBlock(nn.Module):
