@@ -54,8 +54,9 @@ def start(arguments: dict[str, Any] | None, config) -> None:
   try:
     jax.distributed.initialize(
         **arguments, initialization_timeout=config.join_seconds,
-        # Behind our own vigil, which can say more.
-        heartbeat_timeout_seconds=2 * config.lost_seconds,
+        # Behind our own vigil, which can say more. JAX counts from the last
+        # heartbeat that it had, which may be half as long ago.
+        heartbeat_timeout_seconds=3 * config.lost_seconds,
         shutdown_timeout_seconds=config.lost_seconds)
   except (RuntimeError, ValueError) as error:
     raise HostsError(

@@ -121,7 +121,7 @@ class Vigil:
     return found
 
   def aborted(self) -> None:
-    """As JAX aborts: leaves in words if that is since process 0 is gone.
+    """As JAX aborts: leaves in words if that is since a process is gone.
 
     This may run in the very thread that JAX hears from the store in, so the
     store cannot be asked.
@@ -134,6 +134,10 @@ class Vigil:
       self._leave(
           f'process 0 of {self._count} is gone since {_time(0.0)}: nothing '
           f'listens at {":".join(map(str, self._address))}')
+    # Whom JAX missed ahead of us.
+    found = self._silent(self._clock() - AFTER * self.every)
+    if found:
+      self._leave(found)
 
   def _silent(self, since: float) -> str:
     """Those of whom nothing came after `since`, in words."""

@@ -7,6 +7,7 @@ stay the same; bits of two programs that have to agree, and memory, are for
 programs as users have them, as is many a product in bf16.
 """
 
+import collections
 import functools
 
 import jax
@@ -20,6 +21,8 @@ ENVIRONMENT = {
     'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
     'XLA_FLAGS': ' '.join(
         f'--{name}={str(value).lower()}' for name, value in _QUICK.items())}
+# Compiled programs that a process keeps.
+KEPT = 1000
 _quickly = False
 
 
@@ -48,6 +51,48 @@ def _quick_options(plain):
   return options
 
 
+class Programs(collections.OrderedDict):
+  """Compiled programs of this process by JAX's key of what they are made of.
+
+  The cache on disk gives back what took long to compile; of what did not,
+  writing and reading it would take as long as compiling it again.
+  """
+
+  def reading(self, plain):
+    """`plain(name, key, ...) -> (program, seconds)`, looked up here first."""
+    @functools.wraps(plain)
+    def read(name, key, options, backend, devices):
+      if (key, devices) not in self:
+        found = plain(name, key, options, backend, devices)
+        return found if found[0] is None else (
+            self._keep(found[0], key, devices), found[1])
+      self.move_to_end((key, devices))
+      return self[key, devices], 0
+
+    return read
+
+  def compiling(self, plain):
+    """`plain(...) -> program`, which is kept unless it calls the host."""
+    @functools.wraps(plain)
+    def compiled(backend, module, devices, options, callbacks, name, key):
+      out = plain(backend, module, devices, options, callbacks, name, key)
+      return out if callbacks else self._keep(out, key, devices)
+
+    return compiled
+
+  def _keep(self, program, key, devices):
+    self[key, devices] = program
+    if len(self) > KEPT:
+      self.popitem(last=False)
+    return program
+
+
 # JAX has no setting of its own for this; without it tests only take longer.
 if hasattr(compiler, 'get_compile_options'):
   compiler.get_compile_options = _quick_options(compiler.get_compile_options)
+if all(hasattr(compiler, name) for name in (
+    '_cache_read', '_compile_and_write_cache')):
+  _programs = Programs()
+  compiler._cache_read = _programs.reading(compiler._cache_read)
+  compiler._compile_and_write_cache = _programs.compiling(
+      compiler._compile_and_write_cache)

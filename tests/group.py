@@ -81,31 +81,25 @@ def environment(index: int, count: int, port: int) -> dict[str, str]:
           '--xla_cpu_multi_thread_eigen=false'))}
 
 
-def job(count: int, *flags, last=None) -> list:
-  """The command of a job in so many processes.
+def script(*flags) -> subprocess.Popen:
+  """The command of a job as it is given on a host, of one process."""
+  return subprocess.Popen(
+      [runs.ROOT / 'launch' / 'run.sh', *flags], cwd=runs.ROOT,
+      env=environment(0, 1, port()), text=True, stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE)
 
-  Args:
-    count: of processes.
-    *flags: of `python -m lst.main`.
-    last: what the environment of the last one has beside that of the others.
+
+def start(count: int, module: str, *arguments, last=None) -> list:
+  """`python -m module arguments` as so many forked processes of one job.
+
+  `last` is what the environment of the last one has beside that of the others.
   """
-  at = port()
-  return [
-      subprocess.Popen(
-          [runs.ROOT / 'launch' / 'run.sh', *flags], cwd=runs.ROOT,
-          env=environment(index, count, at) | (
-              last or {} if index == count - 1 else {}), text=True,
-          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-      for index in range(count)]
-
-
-def start(count: int, module: str, *arguments) -> list[commands.Command]:
-  """`python -m module arguments` as so many forked processes of one job."""
   at = port()
   return [
       commands.Command(
           module, *arguments, cwd=runs.ROOT, devices=DEVICES // count,
-          env=environment(index, count, at))
+          env=environment(index, count, at) | (
+              last or {} if index == count - 1 else {}))
       for index in range(count)]
 
 

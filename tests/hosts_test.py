@@ -70,14 +70,15 @@ def chain(tmp_path_factory, weights):
   folder = tmp_path_factory.mktemp('chain')
   config = group.config_file(folder / 'config.py', weights)
   command = f'--config={config}', f'--workdir={folder / "run"}'
-  parts = [ended(group.job(2, *command, last={
+  parts = [ended(group.start(2, 'lst.main', *command, last={
       'STOP': f'{signal.SIGTERM:d}:6'}))]
-  left = group.job(4, *command, last={'STOP': f'{signal.SIGKILL:d}:10'})
+  left = group.start(
+      4, 'lst.main', *command, last={'STOP': f'{signal.SIGKILL:d}:10'})
   left[-1].wait(LONG)
   killed = time.monotonic()
   parts.append(ended(left))
   seconds = time.monotonic() - killed
-  parts.append(ended(group.job(1, *command)))
+  parts.append(ended([group.script(*command)]))
   return Chain(folder / 'run', parts, seconds)
 
 

@@ -45,6 +45,18 @@ def random_like(tree, seed=0, scale=0.4):
       lambda x: jnp.asarray(scale * rng.normal(size=x.shape), x.dtype), tree)
 
 
+def normal(*shape: int, seed=0) -> jax.Array:
+  """Normal values in f32; nothing is compiled for their shape."""
+  rng = np.random.default_rng(seed)
+  return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+
+def scrambled(module, features) -> dict:
+  """Parameters of a module at random: zeros would hide mistakes."""
+  shapes = jax.eval_shape(module.init, jax.random.key(0), features)
+  return random_like(shapes['params'], seed=1)
+
+
 def write(folder: pathlib.Path, vit: ViT = VIT) -> pathlib.Path:
   """Writes `vit` with random weights; nothing is left at zero or one."""
   image = jax.ShapeDtypeStruct((1, *vit.tile, 3), jnp.float32)

@@ -196,10 +196,11 @@ def _few_at_a_time(
   count = images_at_once(
       len(x), tokens_of(backbone, shape), backbone.width)
 
+  # Of a batch that lies on many devices, a few images lie on few of them.
+  if count == len(x) or jax.device_count() > 1:
+    return f(weights, x)
+
   def in_turn(weights, x):
-    # Of a batch that lies on many devices, a few images lie on few of them.
-    if count == len(x) or jax.device_count() > 1:
-      return f(weights, x)
     parts = x.reshape(-1, count, *x.shape[1:])
     made = jax.lax.map(functools.partial(f, weights), parts)
     return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), made)

@@ -2,7 +2,9 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -38,7 +40,31 @@ def layer_norm(
   return x * scale + bias
 
 
-class LayerNorm(nn.Module):
+class Module(nn.Module):
+  """A Flax module that looks up the weights it is given.
+
+  To compare shapes, Flax traces how a weight would be made anew at every call:
+  a third of the time that it takes to trace a block.
+  """
+
+  @nn.nowrap
+  def param(self, name: str, init: Callable, shape: tuple[int, ...]) -> Any:
+    """The weight `name`, which `init(key, shape)` makes where there is none.
+
+    Raises:
+      ScopeParamShapeError: it has another shape.
+    """
+    if not self.has_variable('params', name):
+      return super().param(name, init, shape)
+    weight = self.get_variable('params', name)
+    found = jnp.shape(jax.tree.leaves(weight)[0])
+    if found != tuple(shape):
+      raise flax.errors.ScopeParamShapeError(
+          name, self.scope.path_text, found, shape)
+    return weight
+
+
+class LayerNorm(Module):
   """Layer norm over the channels, computed in f32, returned as it came in."""
 
   eps: float = 1e-6
@@ -51,7 +77,7 @@ class LayerNorm(nn.Module):
     return layer_norm(x, scale, bias, self.eps).astype(x.dtype)
 
 
-class Dense(nn.Module):
+class Dense(Module):
   """`x @ kernel + bias`: operands in `x.dtype`, sum and result in f32.
 
   Weights may hold more than the layer itself makes: factors `down` (D, R) and
@@ -80,7 +106,7 @@ class Dense(nn.Module):
     return y
 
 
-class LayerScale(nn.Module):
+class LayerScale(Module):
   """A learned gain per channel on a residual branch (CaiT, DINOv2)."""
 
   @nn.compact
@@ -125,7 +151,7 @@ def attend(
       q, k, v, cpu=_attend_plainly, cuda=on_cuda, default=_attend_flash)
 
 
-class Attention(nn.Module):
+class Attention(Module):
   """Multi-head self-attention; `rotate` turns queries and keys (RoPE)."""
 
   heads: int
@@ -149,7 +175,7 @@ class Attention(nn.Module):
     return Dense(width, name='out')(y)
 
 
-class Mlp(nn.Module):
+class Mlp(Module):
   """Two dense layers; `gated` multiplies an activated half into the other."""
 
   hidden: int

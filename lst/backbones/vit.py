@@ -23,7 +23,7 @@ def unchanged(k: int, x: Array) -> Array:
   return x
 
 
-class Block(nn.Module):
+class Block(layers.Module):
   """One pre-norm transformer block: attention, then an MLP."""
 
   heads: int
@@ -70,7 +70,7 @@ def _gathered(block, gather: Gather | None, x: Array):
   return nn.map_variables(block, 'params', lambda tree: gather(tree, x))
 
 
-class ViT(nn.Module):
+class ViT(layers.Module):
   """A ViT general enough for the families people adapt (Dosovitskiy 2021).
 
   With `tubelet` it reads clips, and a token spans as many frames of them

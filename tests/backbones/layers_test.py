@@ -1,5 +1,6 @@
 """Products, norms and attention against their plain forms."""
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,3 +72,11 @@ def test_attention(attend):
   weights /= weights.sum(-1, keepdims=True)
   wanted = np.einsum('bhnm,bhmd->bhnd', weights, v)
   np.testing.assert_allclose(attend(q, k, v), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(('weights', 'error'), [
+    ({'kernel': jnp.ones((2, 4))}, flax.errors.ScopeParamShapeError),
+    ({'bias': jnp.ones(3)}, flax.errors.ScopeParamNotFoundError)])
+def test_weights_of_another_shape_and_missing_ones_are_named(weights, error):
+  with pytest.raises(error, match='kernel'):
+    layers.Dense(3).apply({'params': weights}, jnp.ones((1, 5, 2)))

@@ -1,5 +1,6 @@
 """`LowRank` against its full-width oracle: values, gradients, memory."""
 
+import functools
 import math
 import re
 
@@ -10,28 +11,17 @@ import pytest
 
 from lst import Features, Linear, LowRank, Norm, SideNetwork
 from lst.side import refined
+from tests import tiny
 from tests.side import oracle
 
 B, N, D, L = 3, 7, 12, 5
 
 
-def make_features(dtype=jnp.float32, layers=L):
-  keys = jax.random.split(jax.random.key(0), layers + 2)
-  taps = tuple(
-      jax.random.normal(k, (B, N, D)).astype(dtype) for k in keys[:layers])
+def make_features():
+  taps = tuple(tiny.normal(B, N, D, seed=i) for i in range(L))
   norm = Norm(
-      1 + 0.3 * jax.random.normal(keys[-1], (D,)),
-      0.3 * jax.random.normal(keys[-2], (D,)), 1e-6)
+      1 + 0.3 * tiny.normal(D, seed=L), 0.3 * tiny.normal(D, seed=L + 1), 1e-6)
   return Features(taps, norm)
-
-
-def scramble(params, seed=1):
-  """Random values everywhere: zero-initialised parts would hide mistakes."""
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(seed), len(leaves))
-  return jax.tree.unflatten(
-      tree, [0.4 * jax.random.normal(k, x.shape) for k, x in
-             zip(keys, leaves, strict=True)])
 
 
 FIELDS = ('residual', 'first', 'token_mixing', 'use_bias', 'tap_norm')
@@ -55,23 +45,25 @@ OPTIONS = [
 def test_equals_the_full_width_form(options):
   features = make_features()
   module = LowRank(rank=3, activation='gelu', **options)
-  params = scramble(module.init(jax.random.key(0), features)['params'])
+  params = tiny.scrambled(module, features)
   pool, norm = 'mean', features.norm
 
-  def low_rank(params):
+  def low_rank(params, features):
     y = module.apply({'params': params}, module.prepare(features))
     return refined.pooled(y, pool, 0, norm)
 
-  def full_width(params):
+  def full_width(params, features):
     return oracle.pooled(
         oracle.tokens(params, features.taps, module), pool, 0, norm)
 
-  np.testing.assert_allclose(
-      low_rank(params), full_width(params), rtol=2e-5, atol=2e-5)
-  target = jax.random.normal(jax.random.key(5), (B, D))
-  ours, theirs = (
-      jax.grad(lambda p, f=f: jnp.sum(f(p) * target))(params)
-      for f in (low_rank, full_width))
+  @functools.partial(jax.jit, static_argnums=0)
+  def with_gradients(f, params, features):
+    y, pull = jax.vjp(lambda params: f(params, features), params)
+    return y, pull(tiny.normal(B, D, seed=5))[0]
+
+  (y, ours), (expected, theirs) = (
+      with_gradients(f, params, features) for f in (low_rank, full_width))
+  np.testing.assert_allclose(y, expected, rtol=2e-5, atol=2e-5)
   scale = max(jnp.abs(x).max() for x in jax.tree.leaves(theirs))
   for a, b in zip(
       jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
@@ -82,8 +74,8 @@ def test_gradients_of_the_taps_equal_the_full_width_form():
   """Nobody needs them here; a wrong one would be worse than none."""
   features = make_features()
   module = LowRank(rank=3, first='token')
-  params = scramble(module.init(jax.random.key(0), features)['params'])
-  target = jax.random.normal(jax.random.key(5), (B, D))
+  params = tiny.scrambled(module, features)
+  target = tiny.normal(B, D, seed=5)
 
   def low_rank(taps):
     y = module.apply(
@@ -105,13 +97,18 @@ def test_gradients_of_the_taps_equal_the_full_width_form():
 def test_pooling_equals_the_full_width_form(pool, normed):
   features = make_features()
   module = LowRank(rank=2)
-  params = scramble(module.init(jax.random.key(0), features)['params'])
-  norm = features.norm if normed else None
-  y = module.apply({'params': params}, module.prepare(features))
-  expected = oracle.pooled(
-      oracle.tokens(params, features.taps, module), pool, 2, norm)
+  params = tiny.scrambled(module, features)
+
+  @jax.jit
+  def both(params, features):
+    norm = features.norm if normed else None
+    y = module.apply({'params': params}, module.prepare(features))
+    tokens = oracle.tokens(params, features.taps, module)
+    return (refined.pooled(y, pool, 2, norm),
+            oracle.pooled(tokens, pool, 2, norm))
+
   np.testing.assert_allclose(
-      refined.pooled(y, pool, 2, norm), expected, rtol=2e-5, atol=2e-5)
+      *both(params, features), rtol=2e-5, atol=2e-5)
 
 
 def test_starts_as_the_frozen_features():
@@ -120,21 +117,25 @@ def test_starts_as_the_frozen_features():
       ('running', features.taps[-1]),
       ('figure', features.taps[-1] + sum(features.taps))):
     module = LowRank(rank=2, residual=residual)
-    prepared = module.prepare(features)
-    params = module.init(jax.random.key(0), prepared)
-    y = module.apply(params, prepared)
+
+    @jax.jit
+    def started(features, module=module):
+      prepared = module.prepare(features)
+      y, _ = module.init_with_output(jax.random.key(0), prepared)
+      return refined.pooled(y, 'mean', 0, None)
+
     np.testing.assert_allclose(
-        refined.pooled(y, 'mean', 0, None), start.mean(1), atol=1e-6)
+        started(features), start.mean(1), atol=1e-6)
 
 
 def test_the_head_starts_at_zero_and_every_parameter_learns():
   features = make_features()
   network = SideNetwork(LowRank(rank=2), classes=4)
-  params = network.init(jax.random.key(0), features)
-  np.testing.assert_array_equal(network.apply(params, features), 0.0)
-  params = scramble(params)
-  grads = jax.grad(
-      lambda p: jnp.sum(network.apply(p, features)[:, 1]))(params)
+  logits, _ = jax.jit(network.init_with_output)(jax.random.key(0), features)
+  np.testing.assert_array_equal(logits, 0.0)
+  params = {'params': tiny.scrambled(network, features)}
+  grads = jax.jit(jax.grad(
+      lambda p: jnp.sum(network.apply(p, features)[:, 1])))(params)
   for path, g in jax.tree.leaves_with_path(grads):
     assert np.abs(g).max() > 0, jax.tree_util.keystr(path)
 
@@ -142,7 +143,8 @@ def test_the_head_starts_at_zero_and_every_parameter_learns():
 @pytest.mark.parametrize('rank', [4, 8, 16])
 def test_parameter_count_is_the_formula_of_the_paper(rank):
   features = make_features()
-  params = LowRank(rank=rank).init(jax.random.key(0), features)['params']
+  params = jax.eval_shape(
+      LowRank(rank=rank).init, jax.random.key(0), features)['params']
   counted = sum(p.size for p in jax.tree.leaves(params))
   channels, tokens = -(-L // 2), L // 2
   assert counted == channels * 2 * D * rank + tokens * 2 * N * rank + L
@@ -151,19 +153,19 @@ def test_parameter_count_is_the_formula_of_the_paper(rank):
 def test_bf16_features_stay_close_to_f32():
   features = make_features()
   network = SideNetwork(LowRank(rank=3), classes=4, pool='mean')
-  params = scramble(network.init(jax.random.key(0), features))
+  params = {'params': tiny.scrambled(network, features)}
   half = features._replace(
       taps=tuple(t.astype(jnp.bfloat16) for t in features.taps))
-  a, b = network.apply(params, features), network.apply(params, half)
+  apply = jax.jit(network.apply)
+  a, b = apply(params, features), apply(params, half)
   assert np.abs(a - b).max() < 0.05 * np.abs(a).max()
 
 
 def _full_width_writes(method, pool='cls', n=61, d=97):
   ones = jnp.ones(d)
-  features = Features(
-      tuple(jnp.ones((2, n, d)) for _ in range(4)), Norm(ones, ones, 1e-6))
+  features = Features((jnp.ones((2, n, d)),) * 3, Norm(ones, ones, 1e-6))
   network = SideNetwork(LowRank(rank=2), classes=3, pool=pool)
-  params = network.init(jax.random.key(0), features)
+  params = jax.eval_shape(network.init, jax.random.key(0), features)
   step = jax.grad(lambda p, f: network.apply(p, f, method=method).sum())
   text = jax.jit(step).lower(params, features).compile().as_text()
   size = 2 * n * d
@@ -192,11 +194,12 @@ def test_prepared_features_give_the_same_bits(residual):
   features = make_features()
   for side in (LowRank(rank=2, residual=residual), Linear()):
     network = SideNetwork(side, classes=4, pool='mean')
-    params = scramble(network.init(jax.random.key(0), features))
-    prepared = network.prepare(features)
+    params = {'params': tiny.scrambled(network, features)}
+    prepared = jax.jit(network.prepare)(features)
+    readout = functools.partial(network.apply, method='readout')
     np.testing.assert_array_equal(
-        network.apply(params, features),
-        network.apply(params, prepared, method='readout'))
+        jax.jit(network.apply)(params, features),
+        jax.jit(readout)(params, prepared))
 
 
 def test_what_a_probe_reads_is_one_row_an_image():

@@ -9,26 +9,18 @@ from lst import Features, Norm, SideNetwork
 from lst import config as config_lib
 from lst.side import ClipLadder, ClipLinear, ClipLowRank, Ladder, build
 from lst.side.low_rank import ACTIVATIONS
-from tests.side.low_rank_test import scramble
+from tests import tiny
 
 B, T, S, D, L = 2, 4, 5, 6, 7
 AXIS = {'channel': 3, 'space': 2, 'time': 1}
 
 
 def make_features(dtype=jnp.float32):
-  keys = jax.random.split(jax.random.key(0), L + 2)
   taps = tuple(
-      jax.random.normal(k, (B, T * S, D)).astype(dtype) for k in keys[:L])
+      tiny.normal(B, T * S, D, seed=i).astype(dtype) for i in range(L))
   norm = Norm(
-      1 + 0.3 * jax.random.normal(keys[-1], (D,)),
-      0.3 * jax.random.normal(keys[-2], (D,)), 1e-6)
+      1 + 0.3 * tiny.normal(D, seed=L), 0.3 * tiny.normal(D, seed=L + 1), 1e-6)
   return Features(taps, norm)
-
-
-def random(module, features):
-  """Parameters, none of them at zero; nothing is compiled for their shapes."""
-  shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), features))
-  return scramble(shapes['params'])
 
 
 def full_width(params, taps, module, kinds):
@@ -79,9 +71,9 @@ def test_equals_the_full_width_form(fields, kinds, pool):
   features = make_features()
   module = ClipLowRank(T, rank=3, **fields)
   prepared = module.prepare(features)
-  params = random(module, prepared)
+  params = tiny.scrambled(module, prepared)
   norm = None if pool == 'patches' else features.norm
-  target = jax.random.normal(jax.random.key(5), (B, D))
+  target = tiny.normal(B, D, seed=5)
 
   def low_rank(params):
     y = module.apply({'params': params}, prepared).pooled(pool, 2, norm)
@@ -104,7 +96,8 @@ def test_equals_the_full_width_form(fields, kinds, pool):
 def logits(features, time_mixing):
   network = SideNetwork(
       ClipLowRank(T, rank=3, time_mixing=time_mixing), 4, pool='mean')
-  return jax.jit(network.apply)({'params': random(network, features)}, features)
+  params = tiny.scrambled(network, features)
+  return jax.jit(network.apply)({'params': params}, features)
 
 
 def backwards(features):
@@ -145,7 +138,7 @@ def test_a_ladder_without_time_is_one_on_every_frame():
   features = make_features()
   clip, plain = ClipLadder(T, 2, time_mixing=False), Ladder(2)
   features = features._replace(taps=features.taps[:2])
-  params = random(clip, features)
+  params = tiny.scrambled(clip, features)
   inner = {name: value.get('frame', value) if isinstance(value, dict) else value
            for name, value in params['ladder'].items()}
   frames = features._replace(
