@@ -69,6 +69,13 @@ STARTS_ELSEWHERE = ('vpt',)
 OTHERWISE = {'side-lst': {'add_last': True}}
 
 
+# Of each way to adapt one method, for what is the same code for all.
+shown = pytest.mark.parametrize(
+    'case', [c for c in tiny.CASES
+             if tiny.case_id(c) in ('side-losa', 'lora', 'placed')],
+    ids=tiny.case_id, indirect=True)
+
+
 class Case(NamedTuple):
   """One entry of the tables, built on 8 devices and on one."""
 
@@ -163,11 +170,17 @@ def test_every_entry_of_the_tables_is_a_case():
 
 
 def test_logits_start_at_zero(case, batch):
-  built = case.one
-  logits = jax.jit(built.method.predict)(
-      built.state.params, built.frozen, batch.inputs)
+  built = case.eight
+  state, frozen = built.state, built.frozen
+  logits = jax.eval_shape(
+      built.method.predict, state.params, frozen, batch.inputs)
   assert logits.shape == (tiny.EXAMPLES, C) and logits.dtype == jnp.float32
-  np.testing.assert_array_equal(logits, 0.0)
+  for x in jax.tree.leaves(state.params['head']):
+    np.testing.assert_array_equal(x, 0.0)
+  sums = built.eval_step(
+      state.params, frozen, sharding.put_batch(batch, built.mesh))
+  assert float(sums.loss) == pytest.approx(
+      tiny.EXAMPLES * np.log(C), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +248,9 @@ def test_eight_devices_give_what_one_gives(case, batch):
   assert min(jax.tree.leaves(moved)) > 1e-6
 
 
+@shown
 def test_eight_devices_train_as_one_does(case, batch):
+  """One loop takes the steps of all methods, whose gradients were compared."""
   one, eight = (
       jax.device_get(steps(built, batch, 3, scrambled(built)))
       for built in (case.one, case.eight))
@@ -287,7 +302,7 @@ def test_every_parameter_has_a_gradient(case, batch):
 
 
 def test_the_loss_falls(case, batch):
-  built = case.one
+  built = case.eight
   _, before = steps(built, batch, 1)
   _, after = steps(built, batch, 30)
   assert float(before.loss) == pytest.approx(
@@ -296,18 +311,27 @@ def test_the_loss_falls(case, batch):
 
 
 def test_padding_changes_nothing(case, batch):
-  descend = case.descend
   mask = np.float32([1] * 5 + [0] * 3)
-  other = tiny.batch(seed=9)
-  alone = jax.tree.map(lambda x: x[:5], batch)
-  zeros = jax.tree.map(lambda x: np.where(
-      mask.reshape(-1, *[1] * (x.ndim - 1)) > 0, x, 0).astype(x.dtype), batch)
-  noise = jax.tree.map(
-      lambda x, y: np.concatenate([x[:5], y[5:]]), batch, other)
-  expected = descend(alone)
+  zeros, noise = (filled(batch, rows) for rows in (
+      jax.tree.map(np.zeros_like, batch), tiny.batch(seed=9)))
+  expected = case.descend(zeros._replace(mask=mask))
   assert float(expected[1].count) == 5
-  for padded in (zeros, noise):
-    assert_close(descend(padded._replace(mask=mask)), expected, atol=2e-5)
+  assert_close(
+      case.descend(noise._replace(mask=mask)), expected, atol=2e-5)
   # Without the mask the same rows do change something.
   with pytest.raises(AssertionError):
-    assert_close(descend(noise), expected, atol=2e-5)
+    assert_close(case.descend(noise), expected, atol=2e-5)
+
+
+@shown
+def test_a_padded_batch_is_as_the_examples_alone(case, batch):
+  """What the mask does to sums and gradients is in no method's hands."""
+  mask = np.float32([1] * 5 + [0] * 3)
+  alone = jax.tree.map(lambda x: x[:5], batch)
+  padded = filled(batch, tiny.batch(seed=9))._replace(mask=mask)
+  assert_close(case.descend(padded), case.descend(alone), atol=2e-5)
+
+
+def filled(batch, rows):
+  """The first five examples of one, the others of another."""
+  return jax.tree.map(lambda x, y: np.concatenate([x[:5], y[5:]]), batch, rows)
