@@ -61,9 +61,9 @@ class Programs(collections.OrderedDict):
   def reading(self, plain):
     """`plain(name, key, ...) -> (program, seconds)`, looked up here first."""
     @functools.wraps(plain)
-    def read(name, key, options, backend, devices):
+    def read(name, key, options, backend, devices, *rest):
       if (key, devices) not in self:
-        found = plain(name, key, options, backend, devices)
+        found = plain(name, key, options, backend, devices, *rest)
         return found if found[0] is None else (
             self._keep(found[0], key, devices), found[1])
       self.move_to_end((key, devices))
@@ -74,8 +74,10 @@ class Programs(collections.OrderedDict):
   def compiling(self, plain):
     """`plain(...) -> program`, which is kept unless it calls the host."""
     @functools.wraps(plain)
-    def compiled(backend, module, devices, options, callbacks, name, key):
-      out = plain(backend, module, devices, options, callbacks, name, key)
+    def compiled(backend, module, devices, options, callbacks, name, key,
+                 *rest):
+      out = plain(
+          backend, module, devices, options, callbacks, name, key, *rest)
       return out if callbacks else self._keep(out, key, devices)
 
     return compiled
