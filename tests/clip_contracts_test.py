@@ -38,6 +38,7 @@ COUNTS = {
 TIMELESS = ('side-linear', 'lora')
 # Whose tokens of several frames go through one product.
 SPLIT = ('side-side4video', 'st_adapter')
+pytestmark = pytest.mark.devices(8)
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,12 @@
-"""Eight CPU devices for every test, and a tiny backbone to share."""
+"""Eight CPU devices, one of them for most tests, and a tiny backbone.
+
+Programs for eight take half as long again to compile, so a mesh has one device
+but where a test is marked `@pytest.mark.devices(8)`: what it is about is how
+the work is split.
+"""
 
 import contextlib
+import functools
 import gc
 import os
 
@@ -35,8 +41,21 @@ def pytest_collection_modifyitems(items):
   items.sort(key=lambda item: ranks.get(item.path.name, len(FIRST)))
 
 
+_devices = 1
+
+
 def pytest_collection_finish():
-  """Looks through what is imported for garbage no more, and less often."""
+  """Has meshes made of `_devices`; what is imported is no garbage any more."""
+  # Not before: types are checked of what is imported by then.
+  from lst import sharding
+  make_mesh = sharding.make_mesh
+
+  @functools.wraps(make_mesh)
+  def of_few(data=-1, fsdp=1, devices=None):
+    return make_mesh(
+        data, fsdp, jax.devices()[:_devices] if devices is None else devices)
+
+  sharding.make_mesh = of_few
   gc.collect()
   gc.freeze()
   gc.set_threshold(10_000, 20, 20)
@@ -44,26 +63,22 @@ def pytest_collection_finish():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-  """Compiles in little time, but where a test is marked `as_users`."""
+  """How a test compiles, and for how many devices, ahead of its fixtures."""
+  global _devices
   compiling.quickly(item.get_closest_marker('as_users') is None)
+  marked = item.get_closest_marker('devices')
+  _devices = marked.args[0] if marked else 1
 
 
 @contextlib.contextmanager
 def devices(count: int):
-  """Runs on so many devices; compiled in less time than for all of them."""
-  from lst import sharding
-  make_mesh = sharding.make_mesh
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sharding, 'make_mesh', lambda *_: make_mesh(
-        devices=jax.devices()[:count]))
+  """Has meshes of so many devices for a part of a test."""
+  global _devices
+  before, _devices = _devices, count
+  try:
     yield
-
-
-@pytest.fixture(scope='module')
-def two_devices():
-  """For tests in which a batch is to be split, but not how often."""
-  with devices(2):
-    yield
+  finally:
+    _devices = before
 
 
 @pytest.fixture(scope='session')

@@ -24,6 +24,7 @@ from lst import (
 from lst.method import METHODS
 from lst.side import SIDES
 from tests import tiny
+from tests.conftest import devices
 
 D, N, L, C = tiny.VIT.width, tiny.TOKENS, tiny.VIT.depth, tiny.CLASSES
 RANK, HEAD = 4, (tiny.VIT.width + 1) * tiny.CLASSES
@@ -67,6 +68,7 @@ STARTS_ELSEWHERE = ('vpt',)
 # Options that a method starts as the backbone with; the attentive probe starts
 # as the mean of all normed tokens, whatever the pool.
 OTHERWISE = {'side-lst': {'add_last': True}}
+pytestmark = pytest.mark.devices(8)
 
 
 # Of each way to adapt one method, for what is the same code for all.
@@ -91,9 +93,7 @@ class Case(NamedTuple):
 def case(request, weights):
   config = tiny.config(weights, request.param)
   eight = train.build(config)
-  with pytest.MonkeyPatch.context() as patch:
-    mesh = sharding.make_mesh(devices=jax.devices()[:1])
-    patch.setattr(sharding, 'make_mesh', lambda *_: mesh)
+  with devices(1):
     one = train.build(config)
   assert (eight.mesh.size, one.mesh.size) == (8, 1)
   descend = functools.partial(

@@ -6,7 +6,6 @@ import pytest
 from lst import train
 from lst.plan import fitting, programs
 from tests import tiny
-from tests.conftest import devices
 
 GIB = fitting.GIB
 
@@ -123,12 +122,11 @@ def test_a_run_keeps_to_its_budget(weights, tmp_path, capsys, monkeypatch):
   monkeypatch.setattr(programs, 'memory', memory)
   config = tiny.config(weights)
   config.data.train, config.data.test = 'train[:16]', 'test[:8]'
-  config.cache.mode, config.memory = 'off', '3.5'
-  with devices(1):
-    result = train.run(config, tmp_path / 'run')
-    config.memory = '1.5'
-    with pytest.raises(ValueError, match=r'takes 2\.00'):
-      train.run(config, tmp_path / 'none')
+  config.cache.mode, config.memory, config.mesh.data = 'off', '3.5', 1
+  result = train.run(config, tmp_path / 'run')
+  config.memory = '1.5'
+  with pytest.raises(ValueError, match=r'takes 2\.00'):
+    train.run(config, tmp_path / 'none')
   # What was chosen is of the result, the config asked for stays as it was.
   assert result['config']['train.microbatch'] == 2
   assert config.train.microbatch == 0

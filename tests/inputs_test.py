@@ -5,17 +5,10 @@ import pathlib
 import numpy as np
 import pytest
 
-from lst import build, cache, inputs, sharding, train
+from lst import build, cache, inputs, train
 from tests import runs
 
 FILES = ('metrics.jsonl', 'side.safetensors')
-
-
-@pytest.fixture
-def one_device(monkeypatch):
-  import jax
-  mesh = sharding.make_mesh(devices=jax.devices()[:1])
-  monkeypatch.setattr(sharding, 'make_mesh', lambda *_: mesh)
 
 
 def config_of(weights, mode, root='', side='losa', **data):
@@ -47,7 +40,7 @@ def assert_same(ours, theirs):
     ('linear', ('disk',), {'augment': 'crop', 'views': 3}),
     ('losa', ('ram',), {})], ids=['losa', 'linear', 'plain'])
 def test_a_cached_run_is_the_online_run_bit_for_bit(
-    weights, tmp_path, one_device, side, modes, data):
+    weights, tmp_path, side, modes, data):
   """The second run of a disk cache reads what the first has written."""
   online = ends(
       config_of(weights, 'off', side=side, **data), tmp_path / 'online')
@@ -61,7 +54,7 @@ def test_a_cached_run_is_the_online_run_bit_for_bit(
 
 
 @pytest.mark.parametrize('form', ['int8', 'projected'])
-def test_small_forms_come_near(weights, tmp_path, one_device, form):
+def test_small_forms_come_near(weights, tmp_path, form):
   online = ends(config_of(weights, 'off'), tmp_path / 'online')
   config = config_of(weights, 'ram')
   config.cache.form, config.cache.rank = form, 12

@@ -102,7 +102,7 @@ def test_a_task_is_read_as_its_protocol_has_it(weights):
 
 
 @pytest.mark.parametrize('case', [('side', 'losa'), ('lora', 'losa')])
-def test_a_run_is_that_of_the_package(digits, weights, case, monkeypatch):
+def test_a_run_is_that_of_the_package(digits, weights, case):
   _, task, backbone = digits
   config = tiny.config(weights, case)
   config.backbone.image_size = tiny.SIZE
@@ -111,9 +111,6 @@ def test_a_run_is_that_of_the_package(digits, weights, case, monkeypatch):
   config.optimizer.warmup_epochs = 0.5
   config.optimizer.label_smoothing = 0.1
   config.seed, config.optimizer.weight_decay = 2, 0.1
-  monkeypatch.setattr(
-      sharding, 'make_mesh', lambda *args, make=sharding.make_mesh: make(
-          1, 1, jax.local_devices()[:1]))
   built, batches_of = inputs.open_(config, build.build(config))
   batches, state = batches_of.train(0), built.state
   for batch in itertools.islice(batches, built.steps):

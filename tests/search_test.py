@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lst import config as config_lib
-from lst import method, placement, search, sharding
+from lst import method, placement, search
 from tests import tiny
 
 
@@ -26,15 +26,6 @@ def read(folder):
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module.get_config()
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_device():
-  """Eight of them take long to compile for, and are tested elsewhere."""
-  mesh = sharding.make_mesh(devices=jax.devices()[:1])
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sharding, 'make_mesh', lambda *_: mesh)
-    yield
 
 
 @pytest.fixture(scope='module', params=['edges', 'taps'])

@@ -17,6 +17,7 @@ from tests import tiny
 COLLECTIVES = (
     'all-reduce', 'all-gather', 'all-to-all', 'reduce-scatter',
     'collective-permute', 'collective-broadcast', 'ragged-all-to-all')
+pytestmark = pytest.mark.devices(8)
 
 
 @pytest.fixture(scope='module')

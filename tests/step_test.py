@@ -46,7 +46,9 @@ def test_parts_add_up_to_the_batch(built, parts):
 
 
 @pytest.mark.as_users
-def test_parts_of_a_batch_on_eight_devices(built):
+@pytest.mark.devices(8)
+def test_parts_of_a_batch_on_eight_devices(weights):
+  built = build.build(tiny.config(weights))
   batch = tiny.batch(examples=32)
   whole, *_ = stepped(built, batch)
   placed = sharding.put_batch(batch, built.mesh)
@@ -74,9 +76,7 @@ def test_parts_take_less_memory(built):
   assert scratch(16) < 0.2 * scratch(1)
 
 
-def test_a_run_in_micro_batches_is_the_same(weights, tmp_path, monkeypatch):
-  mesh = sharding.make_mesh(devices=jax.devices()[:1])
-  monkeypatch.setattr(sharding, 'make_mesh', lambda *_: mesh)
+def test_a_run_in_micro_batches_is_the_same(weights, tmp_path):
   results = []
   for microbatch in (0, 4):
     config = runs.config(weights, epochs=2.0, microbatch=microbatch)
@@ -89,6 +89,7 @@ def test_a_run_in_micro_batches_is_the_same(weights, tmp_path, monkeypatch):
   assert parts['config']['train.microbatch'] == 4
 
 
+@pytest.mark.devices(8)
 @pytest.mark.parametrize('microbatch, words', [
     (-1, '0 .the whole'), (12, 'multiple of 8'), (24, 'does not divide')])
 def test_bad_sizes_are_told(weights, microbatch, words):

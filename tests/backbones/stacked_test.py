@@ -220,6 +220,7 @@ def test_what_trains_inside_of_blocks_asks_for_the_loop(
     methods.build(config, backbone, tiny.CLASSES)
 
 
+@pytest.mark.devices(8)
 def test_a_stack_is_not_split_and_not_streamed_to_many_hosts(monkeypatch):
   split = sharding.make_mesh(4, 2)
   with pytest.raises(ValueError, match=r"fsdp=2.*config\.backbone\.blocks="):

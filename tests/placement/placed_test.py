@@ -11,7 +11,6 @@ from lst import build, inputs, losses, method, placement, sharding
 from lst.backbones.backbone import extractor
 from lst.features import Features
 from tests import tiny
-from tests.conftest import devices
 from tests.placement.conftest import EDGES
 
 D = tiny.VIT.width
@@ -174,8 +173,7 @@ def test_parts_of_the_backbone_are_its_whole(precise, batch):
 @pytest.fixture(scope='module')
 def runs(weights):
   """Three steps of training with the plain pass online, and from a cache."""
-  with devices(1):
-    return [_trained(weights, mode) for mode in ('off', 'ram')]
+  return [_trained(weights, mode) for mode in ('off', 'ram')]
 
 
 def _trained(weights, mode):

@@ -12,7 +12,8 @@ from lst import build, export, sharding, sweep, train
 from lst.sweep import cuts, halving, loop, parts, points, stacked
 from tests import runs, tiny
 
-pytestmark = pytest.mark.usefixtures('two_devices')
+# A batch is to be split, it does not matter how often.
+pytestmark = pytest.mark.devices(2)
 
 STEPS = 6
 

@@ -57,7 +57,7 @@ def whole(tmp_path_factory, weights):
 
 
 @pytest.mark.parametrize('name', TASKS)
-def test_each_task_ends_as_it_does_alone(whole, one_device, tmp_path, name):
+def test_each_task_ends_as_it_does_alone(whole, tmp_path, name):
   config, folder, result = whole
   own = parts.alone(config, name)
   solo = train.run(own, tmp_path)
@@ -130,7 +130,7 @@ def test_a_stopped_run_goes_on(whole, weights, tmp_path, monkeypatch):
 
 
 def test_cached_and_images_together(
-    whole, one_device, weights, tmp_path, monkeypatch):
+    whole, weights, tmp_path, monkeypatch):
   _, folder, _ = whole
   open_ = parts.inputs.open_
 
@@ -151,7 +151,7 @@ def test_cached_and_images_together(
 
 
 @pytest.mark.as_users
-def test_bf16_and_padding_stays_zero(weights, one_device):
+def test_bf16_and_padding_stays_zero(weights):
   config = make_config(weights)
   config.backbone.dtype = 'bfloat16'
   made = parts.make(config)
