@@ -12,10 +12,10 @@ A ready folder and the embedded backbone need no network, and 2 CPU cores:
     python -m lst.main --config=configs/vtab_cifar.py \\
         --config.data.name=vtab --config.data.path=DIR/cifar100 \\
         --config.data.train=train800val200 --config.backbone.weights=embedded \\
-        --config.train.epochs=30 --config.optimizer.warmup_epochs=3
+        --config.train.epochs=20 --config.optimizer.warmup_epochs=2
 
-(30 epochs: with that small backbone LoSA is past its best on eight images a
-class at 100.) Figures: experiments/first_results.
+(20 epochs: with that small backbone LoSA is past its best on eight images a
+class at 30.) Figures: experiments/first_results.
 """
 
 from lst.config import default

@@ -59,7 +59,7 @@ def test_bf16_has_the_gradients_of_f32_but_for_rounding(name, weights, batch):
   grads = []
   for dtype in ('float32', 'bfloat16'):
     backbone, adapted = case(weights, name, dtype)
-    params = adapted.init(
+    params = jax.jit(adapted.init)(
         jax.random.key(0), backbone.frozen, batch.inputs)
     params['head'] = tiny.random_like(params['head'])
     of = jax.jit(lambda p, f, a=adapted: jax.grad(total)(p, a, f, batch))

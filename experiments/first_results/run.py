@@ -30,9 +30,10 @@ def overrides(task: str, side: str, cifar: str) -> list[str]:
       '--config=configs/vtab_cifar.py', name, '--config.data.name=vtab',
       f'--config.data.path={cifar}', '--config.data.train=train800val200',
       '--config.backbone.weights=embedded']
-  if not side.endswith('_tuned'):
-    out += ['--config.train.epochs=30', '--config.optimizer.warmup_epochs=3']
-  return out
+  if side.endswith('_tuned'):
+    return [*out, '--config.optimizer.lr=5e-4']
+  return [
+      *out, '--config.train.epochs=20', '--config.optimizer.warmup_epochs=2']
 
 
 def run(task: str, side: str, seed: int, cifar: str, out: pathlib.Path) -> dict:

@@ -26,7 +26,8 @@ def adapted(backbone, edges, rank=4):
 
 def started(built, backbone, batch, scale=0.0):
   """Parameters with a random head; with `scale`, random adapters as well."""
-  params = built.init(jax.random.key(0), backbone.frozen, batch.inputs)
+  params = jax.jit(built.init)(
+      jax.random.key(0), backbone.frozen, batch.inputs)
   params['head'] = tiny.random_like(params['head'], seed=1)
   if scale:
     params['adapters'] = tiny.random_like(params['adapters'], 2, scale)
