@@ -250,6 +250,7 @@ def test_validation_comes_after_every_so_many_epochs(
   assert train.evaluation_steps(cfg, steps, per_epoch) == want
 
 
+@pytest.mark.devices(8)
 @pytest.mark.parametrize(('field', 'value'), [
     ('batch_size', 0), ('eval_batch_size', -8), ('log_steps', 0),
     ('epochs', 0.0), ('eval_epochs', -1.0), ('checkpoint_steps', -1),

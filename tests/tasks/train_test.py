@@ -12,7 +12,7 @@ from lst.data import Batch
 from lst.tasks import loop, mixed, parts
 from lst.tasks.programs import Programs
 from tests import runs
-from tests.tasks.conftest import devices
+from tests.conftest import devices
 
 # Ten digits with validation; two shapes without, in fewer steps; and one whose
 # schedule is the longest.
