@@ -13,9 +13,10 @@ import functools
 import jax
 from jax._src import compiler
 
-_QUICK = {
-    'xla_cpu_use_fusion_emitters': False,
-    'xla_cpu_parallel_codegen_split_count': 1}
+_QUICK = {'xla_cpu_parallel_codegen_split_count': 1}
+if jax.__version_info__ < (0, 11):
+  # Newer ones have no other way and refuse the option.
+  _QUICK['xla_cpu_use_fusion_emitters'] = False
 # The same for a Python that is started: what its environment has beside ours.
 ENVIRONMENT = {
     'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
