@@ -44,7 +44,7 @@ def measured(name: str, size: int, repeats: int, weights: str) -> dict:
   from lst.plan import flops
 
   entry = entry_of(name)
-  config = config_of(entry, entry.option[1][0], size, 30.0)
+  config = config_of(entry, entry.option[1][0], size, 10.0, 32)
   config.cache.mode, config.backbone.weights = 'off', weights
   built, batches_of = inputs.open_(config, build.build(config))
   batches = batches_of.train(0)

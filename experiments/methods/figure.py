@@ -156,7 +156,7 @@ def edges(tuned: list[dict]) -> list[str]:
     point = point_of(row, METHODS[row['method']])
     searches[key][point] = float(row['val_accuracy'])
   return ['/'.join(key) for key, tried in searches.items()
-          if under_tuned(max(tried, key=lambda p, t=tried: t[p]), tried)]
+          if under_tuned(tried)]
 
 
 def report(results: pathlib.Path) -> str:

@@ -93,7 +93,7 @@ class Fitter:
     # What `predict` reads beside inputs: weights, or the norm of features.
     self._frozen = None if reads else self._weights
     self._step = jax.jit(self._one, donate_argnums=0)
-    self._logits = jax.jit(self._of_rows)
+    self._logits = jax.jit(self._predict)
     self._inputs: dict[str, Any] = {}
 
   def _readout(self, params, norm, taps):
@@ -116,7 +116,7 @@ class Fitter:
     inputs, labels = self._of(on), self._task.splits[on].labels
     padded = np.arange(-len(labels) % AT_ONCE + len(labels)) % len(labels)
     guesses = np.concatenate([
-        self._logits(params, self._frozen, inputs, rows).argmax(-1)
+        self._logits(params, self._frozen, _rows(inputs, rows)).argmax(-1)
         for rows in padded.reshape(-1, AT_ONCE)])
     return float((guesses[:len(labels)] == labels).mean()), count
 
@@ -138,11 +138,11 @@ class Fitter:
     params = self._init(seed)
     state = step.TrainState(
         jnp.int32(0), params, self._update(lr, weight_decay).init(params))
-    labels = jnp.asarray(labels)
     for now, chosen in enumerate(itertools.islice(rows, steps)):
-      state = self._step(
-          state, self._frozen, inputs, labels, chosen, rates[now],
-          weight_decay)
+      batch = Batch(
+          _rows(inputs, chosen), labels[chosen],
+          np.ones(len(chosen), np.float32))
+      state = self._step(state, self._frozen, batch, rates[now], weight_decay)
     return jax.block_until_ready(state.params)
 
   def _init(self, seed: int) -> Any:
@@ -154,27 +154,20 @@ class Fitter:
     return optimizer.at_rate(
         self._config.optimizer, lambda count: rate, weight_decay)
 
-  def _one(self, state, frozen, inputs, labels, rows, rate, weight_decay):
-    """One step on some rows of the data."""
-    batch = Batch(
-        jax.tree.map(lambda x: x[rows], inputs), labels[rows],
-        jnp.ones(len(rows)))
+  def _one(self, state, frozen, batch, rate, weight_decay):
+    """One step, whose program is one for splits of any size."""
     loss = functools.partial(
         losses.cross_entropy, smoothing=self._config.optimizer.label_smoothing)
     return step.train_step(
         state, frozen, batch, predict=self._predict, loss=loss,
         optimizer=self._update(rate, weight_decay))[0]
 
-  def _of_rows(self, params, frozen, inputs, rows):
-    return self._predict(
-        params, frozen, jax.tree.map(lambda x: x[rows], inputs))
-
   def _of(self, split: str) -> Any:
     """What the steps read of a split: its images, or their features."""
     if split not in self._inputs:
       images = self._task.splits[split].images
       self._inputs[split] = (
-          self._taps(images) if self._extract else jnp.asarray(images))
+          self._taps(images) if self._extract else images)
     return self._inputs[split]
 
   def _taps(self, images: np.ndarray) -> tuple:
@@ -186,3 +179,14 @@ class Fitter:
     self._frozen = parts[0].norm
     return jax.tree.map(
         lambda *xs: jnp.concatenate(xs)[:count], *(p.taps for p in parts))
+
+
+@jax.jit
+def _taken(arrays, rows):
+  return jax.tree.map(lambda x: x[rows], arrays)
+
+
+def _rows(inputs: Any, rows: np.ndarray) -> Any:
+  """Some rows of images, on the host, or of features, on the device."""
+  return (
+      inputs[rows] if isinstance(inputs, np.ndarray) else _taken(inputs, rows))

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 RATES = (
     1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 DECAYS = (1e-4, 1e-2)
-# Points that a method may try on a task.
-MOST = 12
 
 
 class Entry(NamedTuple):
@@ -86,24 +84,35 @@ def first(entry: Entry) -> list[Point]:
 def following(entry: Entry, tried: dict[Point, float]) -> Point | None:
   """What to try after the points so far, or None if the search is done.
 
-  The same rule for every method: the best point so far has to have been tried
-  beside both neighbours of its rate, then with the other decay, then with the
-  other value of the option. It ends there, or after `MOST` points.
+  The same rule for every method: more rates, until the best of them has been
+  tried beside both its neighbours; then the other decay at that rate; then the
+  other value of the option at the better decay.
 
   Args:
     entry: the method.
     tried: {point: accuracy on validation} so far; of equals the first counts.
   """
-  found = best(tried)
-  wanted = [
-      found._replace(lr=RATES[k]) for k in _beside(RATES.index(found.lr))]
+  found = best(_of_rates(tried))
+  wanted = [found._replace(lr=RATES[k]) for k in _beside(found)]
   wanted += [found._replace(weight_decay=decay) for decay in DECAYS]
-  wanted += [found._replace(option=value) for value in entry.option[1]]
+  if all(point in tried for point in wanted):
+    first_option = entry.option[1][0]
+    found = best({point: accuracy for point, accuracy in tried.items()
+                  if point.option == first_option})
+    wanted = [found._replace(option=value) for value in entry.option[1]]
   left = [point for point in wanted if point not in tried]
-  return left[0] if left and len(tried) < MOST else None
+  return left[0] if left else None
 
 
-def _beside(k: int) -> list[int]:
+def _of_rates(tried: dict[Point, float]) -> dict[Point, float]:
+  """What differs from the first point in its rate alone."""
+  start = next(iter(tried))
+  return {point: accuracy for point, accuracy in tried.items()
+          if point._replace(lr=start.lr) == start}
+
+
+def _beside(point: Point) -> list[int]:
+  k = RATES.index(point.lr)
   return [n for n in (k - 1, k + 1) if 0 <= n < len(RATES)]
 
 
@@ -112,9 +121,10 @@ def best(tried: dict[Point, float]) -> Point:
   return max(tried, key=lambda point: tried[point])
 
 
-def under_tuned(point: Point, tried: dict[Point, float]) -> bool:
-  """Whether a rate beside that of the best point was not tried, or is none."""
-  k = RATES.index(point.lr)
-  return not all(
-      0 <= n < len(RATES) and point._replace(lr=RATES[n]) in tried
-      for n in (k - 1, k + 1))
+def under_tuned(tried: dict[Point, float]) -> bool:
+  """Whether a rate beside the best one was not tried, or is none."""
+  rates = _of_rates(tried)
+  found = best(rates)
+  beside = _beside(found)
+  return len(beside) < 2 or not all(
+      found._replace(lr=RATES[k]) in rates for k in beside)

@@ -36,11 +36,11 @@ RESULTS = (
     'seconds')
 
 
-def config_of(entry: Entry, option, size: int, epochs: float):
+def config_of(entry: Entry, option, size: int, epochs: float, batch_size: int):
   """The config of a method with one value of its option."""
   config = config_lib.default()
   config.backbone.image_size = size
-  config.train.epochs = epochs
+  config.train.epochs, config.train.batch_size = epochs, batch_size
   config.optimizer.warmup_epochs = epochs / 10
   config.update_from_flattened_dict(entry.fields | {entry.option[0]: option})
   return config
@@ -130,7 +130,8 @@ class Fitters(collections.UserDict):
   def __init__(self, entry: Entry, task: fit.Task, backbone, args):
     super().__init__()
     self._make = lambda option: fit.Fitter(
-        config_of(entry, option, args.size, args.epochs), task, backbone)
+        config_of(entry, option, args.size, args.epochs, args.batch_size),
+        task, backbone)
 
   def __missing__(self, option):
     self[option] = self._make(option)
@@ -147,7 +148,8 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument('--methods', nargs='*', default=list(METHODS))
   parser.add_argument('--seeds', nargs='*', type=int, default=SEEDS)
   parser.add_argument('--size', type=int, default=32, help='pixels a side')
-  parser.add_argument('--epochs', type=float, default=30.0)
+  parser.add_argument('--epochs', type=float, default=10.0)
+  parser.add_argument('--batch_size', type=int, default=32)
   parser.add_argument('--weights', default='embedded')
   parser.add_argument('--dtype', default='bfloat16')
   parser.add_argument('--part', default='0/1', help='every n-th task: k/n')
