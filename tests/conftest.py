@@ -29,6 +29,11 @@ def compiled_once(tmp_path_factory):
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 
+def pytest_xdist_auto_num_workers():
+  """One more than there are cores: some files wait for processes they start."""
+  return (os.cpu_count() or 1) + 1
+
+
 # The files that take longest, and those that wait for processes, come first:
 # at the end of a run none of them is left to one core alone.
 FIRST = (
