@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.methods import costs, figure, fit, methods, run
+from experiments.methods import ablations, costs, figure, fit, methods, run
 from experiments.methods.methods import METHODS, Point, following
 from lst import build, inputs, method, sharding, side, tuning
 from lst import config as config_lib
@@ -25,6 +25,17 @@ def test_every_point_is_a_config_of_a_method(name, backbone):
     method.build(config, backbone, tiny.CLASSES)
   rates = [point.lr for point in methods.first(entry)]
   assert rates[1] == entry.rate and rates == sorted(rates) and len(rates) == 3
+
+
+@pytest.mark.parametrize('variant', ablations.VARIANTS)
+def test_a_variant_changes_one_field_of_the_default(variant):
+  made = [
+      run.config_of(ablations.entry_of(name), 0.0, 32, 1.0, 8)
+      for name in (ablations.DEFAULT, variant)]
+  usual, ours = map(config_lib.flat, made)
+  changed = {name for name in usual if usual[name] != ours[name]}
+  assert changed == ablations.VARIANTS[variant].keys()
+  assert len(changed) == (variant != ablations.DEFAULT)
 
 
 def test_every_method_is_compared():
@@ -164,6 +175,46 @@ def test_a_rehearsal_leaves_lines_tables_and_figures(
   monkeypatch.setattr(fit.Fitter, 'accuracy', refuse)
   run.main(arguments)
   assert figure.read(tmp_path / 'results.csv') == results
+
+
+def test_variants_are_scored_by_all_seeds_on_validation(
+    digits, weights, tmp_path, monkeypatch):
+  train_only = digits[1]._replace(splits={
+      name: digits[1].splits[name] for name in ('train', 'val')})
+  monkeypatch.setattr(run.fit, 'read', lambda config, task: train_only)
+  monkeypatch.setattr(fit, 'AT_ONCE', 8)
+  arguments = [
+      '--suites', 'bundled', '--tasks', 'digits', '--seeds', '0', '1',
+      '--epochs', '1', '--variants', 'default', 'rank=4', '--dtype=float32',
+      f'--weights={weights}', f'--size={tiny.SIZE}', f'--results={tmp_path}']
+  ablations.main(arguments)
+  rows = figure.read(tmp_path / 'ablations.csv')
+  for variant in ('default', 'rank=4'):
+    own = [row for row in rows if row['method'] == variant]
+    assert len({row['lr'] for row in own}) == len(own) - 1 >= 3
+    mean = ablations.scores(rows)[variant]['bundled', 'digits']
+    best = max(float(r['val_accuracy']) for r in own if r['seed'] == '0')
+    second, = (row for row in own if row['seed'] == '1')
+    assert mean == pytest.approx(
+        50 * (best + float(second['val_accuracy'])))
+  # Nothing is run again.
+  monkeypatch.setattr(fit.Fitter, 'accuracy', None)
+  ablations.main(arguments)
+  assert figure.read(tmp_path / 'ablations.csv') == rows
+  ablations.main([*arguments, '--table'])
+  assert '| rank=4 | ' in (tmp_path / 'ablations.md').read_text()
+
+
+def test_a_variant_is_compared_on_the_tasks_that_both_have():
+  accuracies = {
+      ('default', 'a'): 0.5, ('default', 'b'): 0.7, ('default', 'c'): 0.1,
+      ('rank=4', 'a'): 0.6, ('rank=4', 'b'): 0.9}
+  text = ablations.table([
+      {'suite': 's', 'task': task, 'method': variant, 'lr': '0.1',
+       'seed': seed, 'val_accuracy': str(x)}
+      for (variant, task), x in accuracies.items() for seed in '01'])
+  assert '| rank=4 | 75.0 | +15.0 ± 5.0 | 2 | 2 |' in text
+  assert '| default | 43.3 | +0.0 ± 0.0 | 3 | 0 |' in text
 
 
 def test_distances_are_over_tasks_and_spreads_over_seeds():

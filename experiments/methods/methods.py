@@ -81,27 +81,39 @@ def first(entry: Entry) -> list[Point]:
           for lr in RATES[middle - 1:middle + 2]]
 
 
+def rates(entry: Entry, tried: dict[Point, float]) -> list[Point]:
+  """The rates to try next, all else at its default; none, if that is done.
+
+  Three at first; then the best of them has to have been tried beside both its
+  neighbours.
+  """
+  left = [point for point in first(entry) if point not in tried]
+  if left:
+    return left
+  found = best(_of_rates(tried))
+  beside = [found._replace(lr=RATES[k]) for k in _beside(found)]
+  return [point for point in beside if point not in tried]
+
+
 def following(entry: Entry, tried: dict[Point, float]) -> Point | None:
   """What to try after the points so far, or None if the search is done.
 
-  The same rule for every method: more rates, until the best of them has been
-  tried beside both its neighbours; then the other decay at that rate; then the
-  other value of the option at the better decay.
+  The same rule for every method: the `rates`; then the other decay at the best
+  rate; then the other value of the option at the better decay.
 
   Args:
     entry: the method.
     tried: {point: accuracy on validation} so far; of equals the first counts.
   """
+  if left := rates(entry, tried):
+    return left[0]
   found = best(_of_rates(tried))
-  wanted = [found._replace(lr=RATES[k]) for k in _beside(found)]
-  wanted += [found._replace(weight_decay=decay) for decay in DECAYS]
-  if all(point in tried for point in wanted):
-    first_option = entry.option[1][0]
+  left = [found._replace(weight_decay=decay) for decay in DECAYS]
+  if all(point in tried for point in left):
     found = best({point: accuracy for point, accuracy in tried.items()
-                  if point.option == first_option})
-    wanted = [found._replace(option=value) for value in entry.option[1]]
-  left = [point for point in wanted if point not in tried]
-  return left[0] if left else None
+                  if point.option == entry.option[1][0]})
+    left = [found._replace(option=value) for value in entry.option[1]]
+  return next((point for point in left if point not in tried), None)
 
 
 def _of_rates(tried: dict[Point, float]) -> dict[Point, float]:

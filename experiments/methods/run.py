@@ -13,6 +13,7 @@ import csv
 import pathlib
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from experiments.methods import fit
 from experiments.methods.methods import (
@@ -20,7 +21,6 @@ from experiments.methods.methods import (
     Entry,
     Point,
     best,
-    first,
     following,
 )
 from lst import config as config_lib
@@ -109,18 +109,13 @@ class Comparison:
     """The best setting by the 200 images of validation."""
     tried = {point_of(row, entry): float(row['val_accuracy'])
              for row in self._tuned.rows(key)}
-    waiting = [point for point in first(entry) if point not in tried]
-    while waiting:
-      point = waiting.pop(0)
+    while point := following(entry, tried):
       began = time.monotonic()
       tried[point], _ = fitters[point.option].accuracy(
           point.lr, point.weight_decay, 0, 'train', 'val')
       self._tuned.add((
           *key, *point, tried[point], round(time.monotonic() - began, 1)))
       print(*key, *point, f'val {tried[point]:.4f}', flush=True)
-      more = following(entry, tried)
-      if not waiting and more:
-        waiting.append(more)
     return best(tried)
 
 
@@ -138,35 +133,45 @@ class Fitters(collections.UserDict):
     return self[option]
 
 
-def parsed(argv: list[str] | None) -> argparse.Namespace:
-  """The arguments."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--suites', nargs='*', default=('bundled', 'folder'))
-  parser.add_argument('--folder', default='', help='of ready tasks')
-  parser.add_argument('--results', type=pathlib.Path, default=HERE)
-  parser.add_argument('--tasks', nargs='*', default=(), help='of one suite')
-  parser.add_argument('--methods', nargs='*', default=list(METHODS))
-  parser.add_argument('--seeds', nargs='*', type=int, default=SEEDS)
-  parser.add_argument('--size', type=int, default=32, help='pixels a side')
-  parser.add_argument('--epochs', type=float, default=10.0)
-  parser.add_argument('--batch_size', type=int, default=32)
-  parser.add_argument('--weights', default='embedded')
-  parser.add_argument('--dtype', default='bfloat16')
-  parser.add_argument('--part', default='0/1', help='every n-th task: k/n')
-  return parser.parse_args(argv)
+def parser(description: str) -> argparse.ArgumentParser:
+  """Of what all commands on both suites ask for."""
+  out = argparse.ArgumentParser(description=description)
+  out.add_argument('--suites', nargs='*', default=('bundled', 'folder'))
+  out.add_argument('--folder', default='', help='of ready tasks')
+  out.add_argument('--results', type=pathlib.Path, default=HERE)
+  out.add_argument('--tasks', nargs='*', default=(), help='of one suite')
+  out.add_argument('--seeds', nargs='*', type=int, default=SEEDS)
+  out.add_argument('--size', type=int, default=32, help='pixels a side')
+  out.add_argument('--epochs', type=float, default=10.0)
+  out.add_argument('--batch_size', type=int, default=32)
+  out.add_argument('--weights', default='embedded')
+  out.add_argument('--dtype', default='bfloat16')
+  out.add_argument('--part', default='0/1', help='every n-th task: k/n')
+  return out
+
+
+def opened(args: argparse.Namespace) -> tuple[Any, backbones.Backbone]:
+  """The config that tasks are read by, and its backbone."""
+  config = config_lib.default()
+  config.backbone.weights, config.backbone.dtype = args.weights, args.dtype
+  config.backbone.image_size = args.size
+  return config, backbones.build(config.backbone)
+
+
+def tasks(args: argparse.Namespace) -> list[tuple[str, Any]]:
+  """(suite, task) of each that is asked for."""
+  part, parts = map(int, args.part.split('/'))
+  return [(suite, task) for suite in args.suites for task in suites.select(
+      suite, args.folder, tuple(args.tasks))][part::parts]
 
 
 def main(argv: list[str] | None = None) -> None:
   """Runs what is asked for and is not there yet."""
-  args = parsed(argv)
-  config = config_lib.default()
-  config.backbone.weights, config.backbone.dtype = args.weights, args.dtype
-  config.backbone.image_size = args.size
-  backbone = backbones.build(config.backbone)
-  part, parts = map(int, args.part.split('/'))
-  tasks = [(suite, task) for suite in args.suites
-           for task in suites.select(suite, args.folder, tuple(args.tasks))]
-  for suite, task in tasks[part::parts]:
+  asked = parser(__doc__)
+  asked.add_argument('--methods', nargs='*', default=list(METHODS))
+  args = asked.parse_args(argv)
+  config, backbone = opened(args)
+  for suite, task in tasks(args):
     compared = Comparison(suite, fit.read(config, task), args)
     for method in args.methods:
       compared.run(method, backbone)
