@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 # Of Adam; a method starts with three of them, around the middle of its own.
 RATES = (
-    1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+    1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
 DECAYS = (1e-4, 1e-2)
 
 
