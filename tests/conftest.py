@@ -29,28 +29,16 @@ def compiled_once(tmp_path_factory):
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 
-def pytest_xdist_auto_num_workers():
-  """One more than there are cores: some files wait for processes they start."""
-  return (os.cpu_count() or 1) + 1
-
-
-# What starts first, in this order. Kills, hosts and the two resumes wait for
-# processes most of the time: in turn, so that the others always have work for
-# every core. The long ones are early: at the end none is left to one core.
+# The files that take longest, and those that wait for processes, come first:
+# at the end of a run none of them is left to one core alone.
 FIRST = (
-    'tests/kills_test.py', 'tests/contracts_test.py', 'tests/taps_test.py',
-    'tests/placement/placed_test.py', 'tests/hosts_test.py',
-    'tests/sweep/sweep_test.py', 'tests/tuning_test.py',
-    'tests/inputs_test.py', 'tests/resume_test.py', 'tests/step_test.py',
-    'tests/side/low_rank_test.py', 'tests/tasks/resume_test.py',
-    'tests/tasks/train_test.py')
+    'kills_test.py', 'contracts_test.py', 'hosts_test.py', 'resume_test.py')
 
 
 def pytest_collection_modifyitems(items):
   """Puts the files that are `FIRST` ahead, all else in the order it has."""
   ranks = {name: rank for rank, name in enumerate(FIRST)}
-  items.sort(key=lambda item: ranks.get(
-      item.nodeid.partition('::')[0], len(FIRST)))
+  items.sort(key=lambda item: ranks.get(item.path.name, len(FIRST)))
 
 
 _devices = 1

@@ -33,8 +33,7 @@ def overrides(task: str, side: str, cifar: str) -> list[str]:
   if side.endswith('_tuned'):
     return [*out, '--config.optimizer.lr=5e-4']
   return [
-      *out, '--config.side.skip=9', '--config.train.epochs=30',
-      '--config.optimizer.warmup_epochs=3']
+      *out, '--config.train.epochs=20', '--config.optimizer.warmup_epochs=2']
 
 
 def run(task: str, side: str, seed: int, cifar: str, out: pathlib.Path) -> dict:

@@ -83,20 +83,20 @@ class Ablation:
 
 
 def scores(rows: list[dict]) -> dict[str, dict[tuple, float]]:
-  """{variant: {(suite, task): accuracy in %}}, of seeds at the best rate."""
+  """{variant: {(suite, task): accuracy in %}}, the mean over seeds.
+
+  Of the rate that all seeds have: the best, for others are tried with one. A
+  task where there is none yet is left out.
+  """
+  seeds = {row['seed'] for row in rows}
   groups = collections.defaultdict(dict)
   for row in rows:
-    groups[row['method'], row['suite'], row['task']][
-        float(row['lr']), int(row['seed'])] = 100 * float(row['val_accuracy'])
+    key = row['method'], row['suite'], row['task'], row['lr']
+    groups[key][row['seed']] = 100 * float(row['val_accuracy'])
   out = collections.defaultdict(dict)
-  for (variant, *task), found in groups.items():
-    seeds = {seed for _, seed in found}
-    chosen = [
-        [found[lr, seed] for seed in seeds] for lr in {lr for lr, _ in found}
-        if all((lr, seed) in found for seed in seeds)]
-    # Only the chosen rate has more than the first seed.
-    if len(seeds) > 1 and len(chosen) == 1:
-      out[variant][tuple(task)] = float(np.mean(chosen[0]))
+  for (variant, *task, _), found in groups.items():
+    if found.keys() == seeds:
+      out[variant][tuple(task)] = float(np.mean(list(found.values())))
   return out
 
 
