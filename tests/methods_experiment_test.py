@@ -7,11 +7,20 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.methods import ablations, costs, figure, fit, methods, run
+from experiments.methods import (
+    ablations,
+    costs,
+    figure,
+    fit,
+    memory,
+    methods,
+    run,
+)
 from experiments.methods.methods import METHODS, Point, following
 from lst import build, inputs, method, sharding, side, tuning
 from lst import config as config_lib
 from lst.backbones import backbone as backbones
+from lst.plan import chips
 from lst.vtab import suites
 from tests import tiny
 
@@ -149,22 +158,33 @@ def test_a_rehearsal_leaves_lines_tables_and_figures(
       '--seeds', '0', '1', '--epochs', '2', f'--weights={weights}',
       '--dtype=float32', f'--size={tiny.SIZE}', f'--results={tmp_path}']
   run.main(arguments)
-  results = figure.read(tmp_path / 'results.csv')
+  tested = figure.read(tmp_path / 'tested.csv')
   tuned = figure.read(tmp_path / 'tuned.csv')
-  assert [row['seed'] for row in results] == ['0', '1']
+  assert [row['seed'] for row in tested] == ['0', '1']
   best = max(tuned, key=lambda row: float(row['val_accuracy']))
-  assert all(row['lr'] == best['lr'] for row in results)
+  assert all(row['lr'] == best['lr'] for row in tested)
   assert len(tuned) == len({tuple(r[k] for k in Point._fields) for r in tuned})
   row = costs.row('linear', [{
       'trainable_params': 10, 'step_flops': 2e9, 'forward_flops': 1e9,
-      'peak_mib': 100, 'step_ms': [3.0, 1.0, 2.0], 'kept_step_ms': [0.5],
+      'process_mib': 100, 'step_ms': [3.0, 1.0, 2.0], 'kept_step_ms': [0.5],
       'size': 16, 'batch': 8, 'device': 'cpu'}])
   assert (row['step_ms'], row['kept_step_ms']) == (2.0, 0.5)
   with (tmp_path / 'costs.csv').open('w', newline='') as file:
     writer = csv.DictWriter(file, costs.FIELDS)
     writer.writeheader()
     writer.writerow(row)
+  (tmp_path / 'memory.csv').write_text(
+      'method,peak_mib,compiled_for\nlinear,45.2,h100\n')
   figure.main([f'--results={tmp_path}'])
+  results = figure.read(tmp_path / 'results.csv')
+  assert [tuple(row) for row in results] == [figure.FIELDS] * 2
+  for row, run_ in zip(results, tested, strict=True):
+    assert {k: row[k] for k in ('task', 'seed', 'test_accuracy')} == {
+        k: run_[k] for k in ('task', 'seed', 'test_accuracy')}
+    # Of the run, not of the classes that costs were measured with.
+    assert row['trainable_params'] == run_['trainable_params'] != '10'
+    assert (row['step_ms'], row['peak_mib'], row['device'], row['memory_of']
+            ) == ('2.0', '45.2', 'cpu', 'h100')
   assert (tmp_path / 'figure_bundled.png').stat().st_size > 5000
   assert '| linear | no |' in (tmp_path / 'table.md').read_text()
 
@@ -174,7 +194,22 @@ def test_a_rehearsal_leaves_lines_tables_and_figures(
 
   monkeypatch.setattr(fit.Fitter, 'accuracy', refuse)
   run.main(arguments)
-  assert figure.read(tmp_path / 'results.csv') == results
+  assert figure.read(tmp_path / 'tested.csv') == tested
+
+
+def test_memory_of_a_step_has_its_parts(weights, tmp_path, monkeypatch):
+  monkeypatch.setattr(
+      chips, 'devices', lambda topology: (None, jax.devices()[:1]))
+  memory.main([
+      f'--weights={weights}', f'--size={tiny.SIZE}', '--batch_size=4',
+      f'--results={tmp_path}', '--methods', 'linear', 'full'])
+  linear, full = figure.read(tmp_path / 'memory.csv')
+  for row in linear, full:
+    parts = [float(x) for name, x in row.items()
+             if name.endswith('_mib') and name not in (
+                 'peak_mib', 'streamed_mib')]
+    assert float(row['peak_mib']) == pytest.approx(sum(parts), abs=0.05)
+  assert float(full['optimizer_mib']) > float(linear['optimizer_mib'])
 
 
 def test_variants_are_scored_by_all_seeds_on_validation(

@@ -81,6 +81,15 @@ def test_a_plan_has_the_sizes_of_what_is_built(weights, backbone):
   assert 1.0 < made.flops / made.forward_flops < 1.6
 
 
+def test_a_plan_of_what_goes_on_through_the_backbone(weights):
+  """Without a cache its plain pass is a part of the step: no taps between."""
+  config = tiny.config(weights)
+  config.method = 'placed'
+  made = programs.plan(config, tiny.CLASSES, jax.devices()[:1])
+  assert made.sizes.taps == 0 < made.sizes.trained
+  assert made.sizes.work > 0
+
+
 def test_the_largest_microbatch_is_what_the_rest_of_the_memory_holds():
   config = config_lib.default()
   config.train.batch_size = 4

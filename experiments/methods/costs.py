@@ -2,8 +2,9 @@
 
     python -m experiments.methods.costs
 
-Each method runs in a process of its own, for its peak of memory, in as many
-turns as asked for, one method after the other in each turn.
+Each method runs in a process of its own, in as many turns as asked for, one
+method after the other in each turn. `process_mib` is the highest of that
+process, compiler included; `memory` has that of the step.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from experiments.methods.run import config_of
 
 HERE = pathlib.Path(__file__).parent
 FIELDS = (
-    'method', 'trainable_params', 'step_flops', 'forward_flops', 'peak_mib',
+    'method', 'trainable_params', 'step_flops', 'forward_flops', 'process_mib',
     'step_ms', 'step_ms_min', 'step_ms_max', 'kept_step_ms', 'size', 'batch',
     'device')
 # Rows that differ from another's by these fields, and in cost alone.
@@ -66,7 +67,7 @@ def measured(name: str, size: int, repeats: int, weights: str) -> dict:
       # Features are made by a program of their own.
       'step_flops': of_step + forward * beside,
       'forward_flops': forward,
-      'peak_mib': round(report.peak_memory() / 2**20),
+      'process_mib': round(report.peak_memory() / 2**20),
       'size': size, 'batch': len(batch.inputs),
       'device': jax.devices()[0].device_kind}
 
@@ -88,7 +89,8 @@ def row(name: str, turns: list[dict]) -> dict:
   steps = [ms for turn in turns for ms in turn['step_ms']]
   kept = [ms for turn in turns for ms in turn['kept_step_ms']]
   return turns[0] | {
-      'method': name, 'peak_mib': max(turn['peak_mib'] for turn in turns),
+      'method': name,
+      'process_mib': max(turn['process_mib'] for turn in turns),
       'step_ms': round(statistics.median(steps), 2),
       'step_ms_min': round(min(steps), 2), 'step_ms_max': round(max(steps), 2),
       'kept_step_ms': round(statistics.median(kept), 2) if kept else ''}

@@ -2,8 +2,8 @@
 
     python -m experiments.methods.figure
 
-reads results.csv, tuned.csv and costs.csv and writes table.md and one PNG for
-each suite.
+reads tested.csv, tuned.csv, costs.csv and memory.csv and writes results.csv, a
+line for every run with its costs, table.md, and one PNG for each suite.
 """
 
 import argparse
@@ -27,6 +27,10 @@ COSTS = {
     'peak_mib': 'peak memory, MiB',
     'step_ms': 'time of a step, ms',
 }
+FIELDS = (
+    'suite', 'task', 'group', 'method', 'seed', 'test_accuracy',
+    'trainable_params', 'step_flops', 'peak_mib', 'step_ms', 'device',
+    'memory_of')
 # Beside these, LoSA's distance is told.
 RIVALS = ('linear', 'attentive', 'lst', 'last', 'lora_qv', 'lora_all', 'full')
 
@@ -159,10 +163,35 @@ def edges(tuned: list[dict]) -> list[str]:
           if under_tuned(tried)]
 
 
+def costs_of(results: pathlib.Path) -> dict[str, dict[str, str]]:
+  """{method: its lines of costs.csv and memory.csv as one}."""
+  out = collections.defaultdict(dict)
+  for name in ('memory.csv', 'costs.csv'):
+    for row in read(results / name):
+      out[row['method']] |= row
+  return dict(out)
+
+
+def with_costs(row: dict, costs: dict[str, dict]) -> dict[str, str]:
+  """A line of results.csv: a run, and what a step of its method costs."""
+  cost = costs.get(row['method'], {})
+  # Parameters are those of the run: heads differ from task to task.
+  known = cost | {'memory_of': cost.get('compiled_for', '')} | row
+  return {field: known.get(field, '') for field in FIELDS}
+
+
+def write(path: pathlib.Path, rows: list[dict[str, str]]) -> None:
+  """`FIELDS` of every row to a CSV."""
+  with path.open('w', newline='') as file:
+    writer = csv.DictWriter(file, FIELDS, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+
+
 def report(results: pathlib.Path) -> str:
-  """The text of table.md; draws a figure for each suite."""
-  rows = read(results / 'results.csv')
-  costs = {row['method']: row for row in read(results / 'costs.csv')}
+  """The text of table.md; writes results.csv and a figure for each suite."""
+  rows, costs = read(results / 'tested.csv'), costs_of(results)
+  write(results / 'results.csv', [with_costs(row, costs) for row in rows])
   text = []
   for suite in dict.fromkeys(row['suite'] for row in rows):
     every = scores(rows, suite)
@@ -186,7 +215,7 @@ def report(results: pathlib.Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-  """Writes table.md and the figures."""
+  """Writes results.csv, table.md and the figures."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--results', type=pathlib.Path, default=HERE)
   args = parser.parse_args(argv)

@@ -3,7 +3,7 @@
     python -m experiments.methods.run --folder=DIR
     python -m experiments.methods.run --folder=DIR --part=0/2    # and 1/2
 
-A line of tuned.csv or results.csv is a run that has ended: the same command
+A line of tuned.csv or tested.csv is a run that has ended: the same command
 goes on with what is left.
 """
 
@@ -31,7 +31,7 @@ HERE = pathlib.Path(__file__).parent
 SEEDS = (0, 1, 2)
 KEY = ('suite', 'task', 'group', 'method')
 TUNED = (*KEY, *Point._fields, 'val_accuracy', 'seconds')
-RESULTS = (
+TESTED = (
     *KEY, 'seed', *Point._fields, 'test_accuracy', 'trainable_params',
     'seconds')
 
@@ -84,13 +84,13 @@ class Comparison:
     self._suite = suite
     out = args.results
     self._tuned = Table(out / 'tuned.csv', TUNED)
-    self._results = Table(out / 'results.csv', RESULTS)
+    self._tested = Table(out / 'tested.csv', TESTED)
 
   def run(self, method: str, backbone: backbones.Backbone) -> None:
     """Tunes a method, then trains and tests it with each seed."""
     entry = METHODS[method]
     key = (self._suite, self._task.name, self._task.group, method)
-    done = {int(row['seed']) for row in self._results.rows(key)}
+    done = {int(row['seed']) for row in self._tested.rows(key)}
     left = [seed for seed in self._args.seeds if seed not in done]
     if not left:
       return
@@ -100,7 +100,7 @@ class Comparison:
       began = time.monotonic()
       accuracy, count = fitters[chosen.option].accuracy(
           chosen.lr, chosen.weight_decay, seed, 'both', 'test')
-      self._results.add((
+      self._tested.add((
           *key, seed, *chosen, accuracy, count,
           round(time.monotonic() - began, 1)))
       print(*key, f'seed {seed}', *chosen, f'test {accuracy:.4f}', flush=True)

@@ -178,7 +178,7 @@ def _sizes(
     frozen[BLOCKS] = _on(frozen[BLOCKS], where)
     streamed = nbytes(frozen[BLOCKS])
   state, batch = _on(state, everywhere), _on(batch, split)
-  if adapted.extract is None or train.keywords['parts'] > 1:
+  if adapted.readout is None or train.keywords['parts'] > 1:
     of = functools.partial(train, predict=adapted.predict)
     used, taps = _compiled(of, state, frozen, batch), 0
     work = used.temp_size_in_bytes + used.output_size_in_bytes
