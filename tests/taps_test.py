@@ -108,8 +108,9 @@ def test_not_kept_equals_kept_of_clips(name, weights, backbone, stack, clips):
 
 
 @pytest.mark.parametrize('options', [
-    {'residual': 'figure', 'skip': 1}, {'tap_norm': True, 'use_bias': True}],
-    ids=lambda o: next(iter(o)))
+    {'residual': 'figure', 'skip': 1}, {'residual': 'sum', 'tap_norm': True},
+    {'tap_norm': True, 'use_bias': True}],
+    ids=str)
 def test_options_of_losa(options, weights, backbone, stack, batch):
   exact = under('exact', weights, backbone, batch, 'losa', **options)
   assert distance(

@@ -29,6 +29,7 @@ DEFAULT = 'default'
 VARIANTS = {
     DEFAULT: {},
     'residual=figure': {'side.residual': 'figure'},
+    'residual=sum': {'side.residual': 'sum'},
     'alpha=0.1': {'side.alpha': 0.1},
     'tap_norm=True': {'side.tap_norm': True},
     'norm=none': {'side.norm': 'none'},

@@ -23,6 +23,7 @@ def side() -> ConfigDict:
       keep='exact',
       # Of LoSA, see `lst.LowRank`; the rank also of LAST.
       rank=8,
+      # running, figure (as the paper draws it) or sum.
       residual='running',
       # Blocks at the start of the backbone without a mixer or side block.
       skip=0,

@@ -14,7 +14,7 @@ from lst.side.reading import Read, Stream, read
 from lst.side.refined import Added, Refined
 from lst.side.shift import Shift
 
-RESIDUALS = ('running', 'figure')
+RESIDUALS = ('running', 'figure', 'sum')
 MIXERS = ('channel', 'token')
 
 
@@ -27,17 +27,24 @@ class LowRank(nn.Module):
       h_i = (act(z_i^T Wd) Wu)^T    token mixer,   Wd (N, r), Wu (r, N)
       y_i = y_{i-1} + alpha_i h_i   or, as drawn in the paper, z_i + alpha_i h_i
 
-  and the mixers take turns. Each h_i has rank r, so only its two factors are
-  kept: the products with later Wd, and pooling, work on the factors. Same
-  function and gradients as the full-width form, to rounding. `prepare` forms
-  what is frozen in every z_i, once; after it nothing of size (N, D) is written.
+  and the mixers take turns. A third reading, ours, sums the taps for the mixers
+  alone, and puts what they add on the frozen features:
+
+      z_i = b_1 + ... + b_i + r_{i-1} for i < L, z_L = b_L + r_{L-1}
+      r_i = r_{i-1} + alpha_i h_i, r_0 = 0, y_L = b_L + r_L
+
+  Each h_i has rank r, so only its two factors are kept: the products with later
+  Wd, and pooling, work on the factors. Same function and gradients as the
+  full-width form, to rounding. `prepare` forms what is frozen in every z_i,
+  once; after it nothing of size (N, D) is written.
 
   The paper's figure gives the equations; every default below is our choice.
 
   Attributes:
     rank: r, the same for both kinds of mixer.
-    residual: 'running' (y_i = y_{i-1} + ..., starts as the frozen features) or
-      'figure' (y_i = z_i + ..., starts as b_L + sum of all b_i).
+    residual: 'running' (y_i = y_{i-1} + ...), 'figure' (y_i = z_i + ...) or
+      'sum' (the third). The figure's starts as b_L + sum of all b_i, the others
+      as the frozen features.
     skip: blocks at the start without a mixer; the kinds stay as they were.
     first: kind of the first mixer, 'channel' or 'token'.
     token_mixing: False makes every mixer a channel mixer.
@@ -69,8 +76,8 @@ class LowRank(nn.Module):
       features: L taps (B, N, D).
 
     Returns:
-      Features with L taps (B, N, D): b_i + b_L under the default residual, and
-      b_L + b_1 + ... + b_i under the other.
+      Features with L taps (B, N, D): 'running' b_i + b_L; 'figure' b_L + b_1 +
+      ... + b_i; 'sum' b_1 + ... + b_i, the last of them b_L.
     """
     self._check()
     taps = features.taps
@@ -78,12 +85,14 @@ class LowRank(nn.Module):
       taps = tuple(standardised(tap) for tap in taps)
     if self.residual == 'running':
       parts = tuple(tap + taps[-1] for tap in taps)
-    else:
+    elif self.residual == 'figure':
       parts = tuple(itertools.accumulate(taps, initial=taps[-1]))[1:]
+    else:
+      parts = (*itertools.accumulate(taps[:-1]), taps[-1])
     return features._replace(taps=parts)
 
   def stream(self) -> Stream:
-    """As `prepare`, a tap at a time: b_i or b_1 + ... + b_i, and b_L on top."""
+    """As `prepare`, a tap at a time: b_i, or b_1 + ... + b_i."""
     self._check()
     shown = standardised if self.tap_norm else lambda tap: tap
     if self.residual == 'running':
@@ -95,9 +104,16 @@ class LowRank(nn.Module):
       carry = carry + shown(tap)
       return carry, carry
 
+    def begin(tap):
+      return jnp.zeros(tap.shape, tap.dtype)
+
+    if self.residual == 'figure':
+      return Stream(
+          take, lambda carry, tap: (carry + shown(tap), shown(tap)),
+          begin=begin)
     return Stream(
-        take, lambda carry, tap: (carry + shown(tap), shown(tap)),
-        lambda tap: jnp.zeros(tap.shape, tap.dtype))
+        take, lambda carry, tap: (shown(tap), None),
+        lambda carry, tap: shown(tap) - carry, begin)
 
   @nn.compact
   def __call__(self, features: Features) -> Refined:

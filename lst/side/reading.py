@@ -116,6 +116,8 @@ class Stream(NamedTuple):
     take: (what is carried, a tap) -> (what is carried, what is read of it).
     last: (what is carried after the last tap, that tap) -> (the last tap as it
       is prepared, what comes on top of all that is read, or None).
+    beside: as `last`, -> what comes on top of what is read of the last tap
+      alone, or None.
     begin: a tap's shape -> what is carried ahead of the first.
     skip: taps at the start that `prepare` leaves out.
   """
@@ -124,5 +126,10 @@ class Stream(NamedTuple):
       carry, tap)
   last: Callable[[Any, Array], tuple[Array, Array | None]] = (
       lambda carry, tap: (tap, None))
+  beside: Callable[[Any, Array], Array | None] = lambda carry, tap: None
   begin: Callable[[Any], Any] = lambda tap: None
   skip: int = 0
+
+  def ends(self, carry: Any, tap: Array) -> tuple:
+    """(the last tap, what is on top of all reads, and of the last one's)."""
+    return *self.last(carry, tap), self.beside(carry, tap)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lst import Features, Linear, LowRank, Norm, SideNetwork
-from lst.side import refined
+from lst.side import low_rank, refined
 from tests import tiny
 from tests.side import oracle
 
@@ -36,6 +36,10 @@ OPTIONS = [
         ('figure', 'channel', False, False, False),
         ('figure', 'token', True, False, True),
         ('figure', 'token', False, True, False),
+        ('sum', 'channel', True, True, False),
+        ('sum', 'channel', False, False, True),
+        ('sum', 'token', True, False, False),
+        ('sum', 'token', False, True, True),
     )
 ]
 
@@ -115,7 +119,8 @@ def test_starts_as_the_frozen_features():
   features = make_features()
   for residual, start in (
       ('running', features.taps[-1]),
-      ('figure', features.taps[-1] + sum(features.taps))):
+      ('figure', features.taps[-1] + sum(features.taps)),
+      ('sum', features.taps[-1])):
     module = LowRank(rank=2, residual=residual)
 
     @jax.jit
@@ -189,7 +194,7 @@ def test_no_tensor_of_tokens_by_channels_is_written(pool):
 
 
 @pytest.mark.as_users
-@pytest.mark.parametrize('residual', ['running', 'figure'])
+@pytest.mark.parametrize('residual', low_rank.RESIDUALS)
 def test_prepared_features_give_the_same_bits(residual):
   features = make_features()
   for side in (LowRank(rank=2, residual=residual), Linear()):

@@ -7,15 +7,20 @@ from lst.side.low_rank import ACTIVATIONS, MIXERS
 
 
 def tokens(params, taps, module):
-  """y_L (B, N, D) of `module`, a `LowRank`, as the paper's figure draws it."""
+  """y_L (B, N, D) of `module`, a `LowRank`, as the equations have it."""
   if module.tap_norm:
     taps = [
         (t - t.mean(-1, keepdims=True)) /
         jnp.sqrt(t.var(-1, keepdims=True) + 1e-6) for t in taps]
   act = ACTIVATIONS[module.activation]
-  y = taps[-1]
+  y = sums = taps[-1]
+  if module.residual == 'sum':
+    y = jnp.zeros_like(y)
   for i, b in enumerate(taps):
+    sums = b if i == 0 else sums + b
     z = b + y
+    if module.residual == 'sum':
+      z = (b if i == len(taps) - 1 else sums) + y
     second = i % 2 == 1 and module.token_mixing
     starts_token = module.first == 'token' and module.token_mixing
     kind = MIXERS[second != starts_token]
@@ -28,8 +33,8 @@ def tokens(params, taps, module):
     else:
       h = act(z.swapaxes(1, 2) @ down.T + down_bias) @ up + up_bias
       h = h.swapaxes(1, 2)
-    y = (y if module.residual == 'running' else z) + alpha * h
-  return y
+    y = (z if module.residual == 'figure' else y) + alpha * h
+  return y + taps[-1] if module.residual == 'sum' else y
 
 
 def pooled(y, pool, prefix, norm):

@@ -29,19 +29,24 @@ def full_width(params, taps, module, kinds):
   if module.tap_norm:
     taps = [(t - t.mean(-1, keepdims=True)) /
             jnp.sqrt(t.var(-1, keepdims=True) + 1e-6) for t in taps]
-  y = taps[-1]
+  y, sums = taps[-1], 0.0
+  if module.residual == 'sum':
+    y = jnp.zeros_like(y)
   for i, (b, kind) in enumerate(zip(taps, kinds, strict=True)):
+    sums = sums + b
     z = b + y
+    if module.residual == 'sum':
+      z = (b if i == len(taps) - 1 else sums) + y
     if i < module.skip:
-      y = y if module.residual == 'running' else z
+      y = z if module.residual == 'figure' else y
       continue
     down, up, alpha = (
         params[f'{kind}_{i}_{name}'] for name in ('down', 'up', 'alpha'))
     turned = jnp.moveaxis(z, AXIS[kind], -1)
     h = ACTIVATIONS[module.activation](turned @ down.T) @ up
     h = jnp.moveaxis(h, -1, AXIS[kind])
-    y = (y if module.residual == 'running' else z) + alpha * h
-  return y
+    y = (z if module.residual == 'figure' else y) + alpha * h
+  return y + taps[-1] if module.residual == 'sum' else y
 
 
 def pooled(y, pool, prefix, norm):
@@ -59,6 +64,7 @@ CASES = [
     ({}, (C, SP, TI, C, SP, TI, C), 'mean'),
     (dict(first='token', residual='figure', skip=2),
      (SP, TI, C, SP, TI, C, SP), 'cls'),
+    (dict(residual='sum', skip=1), (C, SP, TI, C, SP, TI, C), 'mean'),
     (dict(time_mixing=False, tap_norm=True), (C, SP, C, SP, C, SP, C),
      'patches'),
     (dict(token_mixing=False, skip=1, activation='relu'),
