@@ -76,7 +76,7 @@ def test_the_config_that_it_writes_trains_what_was_found(found):
 
 def test_a_side_network_reads_the_states_it_is_given(backbone, weights, batch):
   config = tiny.config(weights)
-  config.side.taps = (6, 1, 1, 6)
+  config.side.taps, config.side.residual = (6, 1, 1, 6), 'running'
   ours = method.build(config, backbone, tiny.CLASSES)
   images = jax.numpy.asarray(batch.inputs)
   states = {}

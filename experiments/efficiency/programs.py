@@ -39,6 +39,8 @@ def configured(case: Case):
   out.backbone.image_size = case.size
   out.update_from_flattened_dict(METHODS[case.method])
   out.side.pool = 'mean'
+  # The default when this was measured.
+  out.side.residual = 'running'
   out.train.batch_size = case.batch
   return out
 

@@ -28,8 +28,8 @@ DEFAULT = 'default'
 # all poolings are one.
 VARIANTS = {
     DEFAULT: {},
+    'residual=running': {'side.residual': 'running'},
     'residual=figure': {'side.residual': 'figure'},
-    'residual=sum': {'side.residual': 'sum'},
     'alpha=0.1': {'side.alpha': 0.1},
     'tap_norm=True': {'side.tap_norm': True},
     'norm=none': {'side.norm': 'none'},

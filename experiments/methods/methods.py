@@ -38,6 +38,8 @@ METHODS = {
     'linear': Entry(_side('linear'), 3e-3),
     'attentive': Entry(_side('attentive'), 1e-3, ('side.heads', (12, 3))),
     'losa': Entry(_side('losa'), 3e-3, ('side.rank', (8, 16))),
+    'losa_running': Entry(
+        _side('losa', residual='running'), 3e-3, ('side.rank', (8, 16))),
     'losa_figure': Entry(
         _side('losa', residual='figure'), 3e-3, ('side.rank', (8, 16))),
     'lst': Entry(_side('lst'), 3e-3, ('side.reduction', (8, 4))),

@@ -39,6 +39,8 @@ def called(kind: str) -> str:
 def configured(kind: str, epochs: float):
   """The config of LoSA on the digits, its seeds one sweep."""
   config = config_lib.default()
+  # The default when this was measured.
+  config.side.residual = 'running'
   # Seen once, after the last step: nothing is chosen by it.
   config.data.val, config.data.test = 'test', ''
   config.backbone.quantise = kind

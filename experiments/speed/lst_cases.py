@@ -51,7 +51,10 @@ def backbone_of(case: cases.Case) -> backbones.Backbone:
 
 def method_of(case: cases.Case, backbone: backbones.Backbone) -> methods.Method:
   """LoSA of rank 16, or the linear probe."""
-  side = Linear() if case.method.startswith('linear') else LowRank(cases.RANK)
+  side = Linear()
+  if not case.method.startswith('linear'):
+    # The default when this was measured.
+    side = LowRank(cases.RANK, residual='running')
   network = SideNetwork(side, cases.CLASSES, pool='cls')
   return methods.beside(backbones.extractor(backbone), network)
 

@@ -24,7 +24,7 @@ def side() -> ConfigDict:
       # Of LoSA, see `lst.LowRank`; the rank also of LAST.
       rank=8,
       # running, figure (as the paper draws it) or sum.
-      residual='running',
+      residual='sum',
       # Blocks at the start of the backbone without a mixer or side block.
       skip=0,
       first='channel',

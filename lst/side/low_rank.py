@@ -60,7 +60,7 @@ class LowRank(nn.Module):
   pools: ClassVar[bool] = False
 
   rank: int = 8
-  residual: str = 'running'
+  residual: str = 'sum'
   skip: int = 0
   first: str = 'channel'
   token_mixing: bool = True

@@ -131,5 +131,5 @@ class Stream(NamedTuple):
   skip: int = 0
 
   def ends(self, carry: Any, tap: Array) -> tuple:
-    """Of the last tap (B, N, D): it, what is on top of all reads, of its own."""
+    """Of the last tap (B, N, D): it, what all reads get on top, and its own."""
     return *self.last(carry, tap), self.beside(carry, tap)

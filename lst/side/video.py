@@ -83,7 +83,7 @@ class ClipLowRank(nn.Module):
 
   frames: int
   rank: int = 8
-  residual: str = 'running'
+  residual: str = 'sum'
   skip: int = 0
   first: str = 'channel'
   token_mixing: bool = True
