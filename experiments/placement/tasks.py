@@ -25,6 +25,8 @@ FOLDER = ('train800', 'val200', 'test[:600]')
 def config_of(task: str, folder: str):
   """The config of a task: bundled ones, or a ready folder below `folder`."""
   config = config_lib.default()
+  # The default when this was measured; of LoSA alone.
+  config.side.residual = 'running'
   if task in DRAWN:
     config.data.name, config.data.task = 'procedural', task
   elif task != 'digits':
