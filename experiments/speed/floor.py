@@ -83,7 +83,8 @@ class Step(NamedTuple):
 def side_step(shape: Shape, given: Features) -> Step:
   """Loss and gradients of the side network's parameters, from features."""
   network = SideNetwork(
-      LowRank(rank=shape.rank, residual='running'), classes=cases.CLASSES, pool='cls')
+      LowRank(rank=shape.rank, residual='running'), classes=cases.CLASSES,
+      pool='cls')
   prepared = jax.jit(network.prepare)(given)
   params = network.init(jax.random.key(1), prepared, method='readout')
   label = jnp.arange(shape.batch) % cases.CLASSES

@@ -71,7 +71,8 @@ def durations(run, rounds: int) -> tuple[dict, dict]:
 def sweep_step(shape: floor.Shape, given: Features, runs: int) -> floor.Step:
   """The step of all runs of a sweep."""
   network = SideNetwork(
-      LowRank(rank=shape.rank, residual='running'), classes=cases.CLASSES, pool='cls')
+      LowRank(rank=shape.rank, residual='running'), classes=cases.CLASSES,
+      pool='cls')
   taps, norm = jax.jit(network.prepare)(given)
   params = [network.init(jax.random.key(k), Features(taps, norm),
                          method='readout') for k in range(runs)]
