@@ -22,6 +22,10 @@ ENVIRONMENT = {
     'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
     'XLA_FLAGS': ' '.join(
         f'--{name}={str(value).lower()}' for name, value in _QUICK.items())}
+# Where in the code an operation comes from, nobody looks up here, and writing
+# it down is a tenth of the way to a program.
+jax.config.update('jax_include_full_tracebacks_in_locations', False)
+jax.config.update('jax_traceback_in_locations_limit', 0)
 # Compiled programs that a process keeps.
 KEPT = 1000
 _quickly = False

@@ -11,9 +11,7 @@ import jax
 
 from tests import commands, compiling, runs
 
-DEVICES = 8
-# Seconds after which the others of a job count a silent process as lost.
-LOST = 10
+DEVICES = 4
 # Name -> what the run of this name changes in `runs.config`.
 CASES = {
     'off': {'cache.mode': 'off'},
@@ -39,19 +37,6 @@ def config(weights: str, name: str, cache: pathlib.Path):
       out.tasks[task].train = train
     out.data.update(config_lib.data())
   return out
-
-
-def config_file(path: pathlib.Path, weights: str) -> pathlib.Path:
-  """A config file of the run 'off' that stops where STOP says."""
-  path.write_text(f'''"""Made by a test."""
-{runs.STOPS}
-def get_config():
-  from tests import group
-  out = group.config({weights!r}, 'off', '')
-  out.mesh.lost_seconds = {LOST}
-  return out
-''')
-  return path
 
 
 def run(weights: str, name: str, folder: pathlib.Path, cache: pathlib.Path):
@@ -81,25 +66,24 @@ def environment(index: int, count: int, port: int) -> dict[str, str]:
           '--xla_cpu_multi_thread_eigen=false'))}
 
 
-def script(*flags) -> subprocess.Popen:
-  """The command of a job as it is given on a host, of one process."""
+def script(*flags, **beside: str) -> subprocess.Popen:
+  """The command of a job as it is given on a host, of one process.
+
+  `beside` is what its environment has beside.
+  """
   return subprocess.Popen(
       [runs.ROOT / 'launch' / 'run.sh', *flags], cwd=runs.ROOT,
-      env=environment(0, 1, port()), text=True, stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE)
+      env=environment(0, 1, port()) | beside, text=True,
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def start(count: int, module: str, *arguments, last=None) -> list:
-  """`python -m module arguments` as so many forked processes of one job.
-
-  `last` is what the environment of the last one has beside that of the others.
-  """
+def start(count: int, module: str, *arguments) -> list:
+  """`python -m module arguments` as so many forked processes of one job."""
   at = port()
   return [
       commands.Command(
           module, *arguments, cwd=runs.ROOT, devices=DEVICES // count,
-          env=environment(index, count, at) | (
-              last or {} if index == count - 1 else {}))
+          env=environment(index, count, at))
       for index in range(count)]
 
 

@@ -1,11 +1,10 @@
-"""A job of several processes gives what one process gives, whatever becomes of
-them.
+"""A job of several processes gives what one process gives.
+
+What becomes of it when processes leave or die: tests/kills_test.py.
 """
 
 import json
 import signal
-import time
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -19,21 +18,6 @@ MEASURED = {'seconds', 'images_per_second', 'speed', 'peak_memory_bytes',
 STEPS = 12
 # Seconds for the processes of a job, which may share a core.
 LONG = 600
-
-
-class Chain(NamedTuple):
-  """A run on other processes each time that it goes on.
-
-  Attributes:
-    folder: of a run that began with two processes of which one was told to
-      leave, went on with four of which one was killed, and ended with one.
-    ended: of the processes of each part, (status, errors).
-    seconds: from the kill until the last of the others had stopped.
-  """
-
-  folder: object
-  ended: list
-  seconds: float
 
 
 def ended(processes) -> list[tuple[int, str]]:
@@ -57,32 +41,15 @@ def one(tmp_path_factory, weights):
 
 @pytest.fixture(scope='module')
 def four(tmp_path_factory, weights):
-  """Folder of the runs of four processes, by kind of cache."""
+  """Folder of the run of four processes, with a cache on disk."""
   folder = tmp_path_factory.mktemp('four')
   done = ended(group.start(
-      4, 'tests.group', weights, folder, folder / 'cache', 'disk', 'ram'))
+      4, 'tests.group', weights, folder, folder / 'cache', 'disk'))
   assert [status for status, _ in done] == [0] * 4, done
   return folder
 
 
-@pytest.fixture(scope='module')
-def chain(tmp_path_factory, weights):
-  folder = tmp_path_factory.mktemp('chain')
-  config = group.config_file(folder / 'config.py', weights)
-  command = f'--config={config}', f'--workdir={folder / "run"}'
-  parts = [ended(group.start(2, 'lst.main', *command, last={
-      'STOP': f'{signal.SIGTERM:d}:6'}))]
-  left = group.start(
-      4, 'lst.main', *command, last={'STOP': f'{signal.SIGKILL:d}:10'})
-  left[-1].wait(LONG)
-  killed = time.monotonic()
-  parts.append(ended(left))
-  seconds = time.monotonic() - killed
-  parts.append(ended([group.script(*command)]))
-  return Chain(folder / 'run', parts, seconds)
-
-
-def same(one, other, steps=range(1, STEPS + 1)):
+def same(one, other):
   """The metrics of two runs agree, step by step."""
   def by_step(folder, prefix):
     return {line['step']: line for line in runs.lines(folder)
@@ -95,22 +62,7 @@ def same(one, other, steps=range(1, STEPS + 1)):
       for name in (f'{prefix}_loss', f'{prefix}_accuracy'):
         np.testing.assert_allclose(
             theirs[step][name], ours[step][name], rtol=2e-5, err_msg=step)
-  assert set(steps) <= by_step(one, 'train').keys()
-
-
-@pytest.mark.parametrize('kind', ['disk', 'ram'])
-def test_four_processes_with_a_cache_give_what_one_without_does(
-    one, four, kind):
-  same(one, four / kind)
-  ours, theirs = (
-      json.loads((folder / 'result.json').read_text())
-      for folder in (one, four / kind))
-  for name in ours.keys() - MEASURED:
-    if name == 'test_loss':
-      np.testing.assert_allclose(theirs[name], ours[name], rtol=2e-5)
-    else:
-      assert theirs[name] == ours[name], name
-  assert theirs['devices'] == group.DEVICES and theirs['test_examples'] == 50
+  assert set(range(1, STEPS + 1)) <= by_step(one, 'train').keys()
 
 
 PARTS = {'sweep': sweep, 'tasks': tasks}
@@ -118,12 +70,31 @@ PARTS = {'sweep': sweep, 'tasks': tasks}
 
 @pytest.fixture(scope='module')
 def two(tmp_path_factory, weights):
-  """Folder of the runs of two processes: a split backbone, a sweep, tasks."""
+  """Folder of the runs of two processes: a cache in memory, a split backbone,
+  a sweep, tasks.
+  """
   folder = tmp_path_factory.mktemp('two')
   done = ended(group.start(
-      2, 'tests.group', weights, folder, folder / 'cache', 'fsdp', *PARTS))
+      2, 'tests.group', weights, folder, folder / 'cache', 'ram', 'fsdp',
+      *PARTS))
   assert [status for status, _ in done] == [0] * 2, done
   return folder
+
+
+@pytest.mark.parametrize(('several', 'kind'), [
+    ('four', 'disk'), ('two', 'ram')])
+def test_processes_with_a_cache_give_what_one_without_does(
+    one, request, several, kind):
+  folder = request.getfixturevalue(several) / kind
+  same(one, folder)
+  ours, theirs = (
+      json.loads((x / 'result.json').read_text()) for x in (one, folder))
+  for name in ours.keys() - MEASURED:
+    if name == 'test_loss':
+      np.testing.assert_allclose(theirs[name], ours[name], rtol=2e-5)
+    else:
+      assert theirs[name] == ours[name], name
+  assert theirs['devices'] == group.DEVICES and theirs['test_examples'] == 50
 
 
 def test_two_processes_with_a_split_backbone_give_what_one_without_does(
@@ -168,32 +139,6 @@ def test_sweeps_and_tasks_in_two_processes_give_what_one_told_to_leave_gives(
       assert x.keys() == y.keys()
       for key in x:
         np.testing.assert_allclose(y[key], x[key], rtol=2e-5, err_msg=key)
-
-
-def test_a_job_loses_and_repeats_nothing_on_its_way_over_other_hosts(
-    one, chain):
-  """On two processes, then four, then one, every step sees the same batch."""
-  assert [len(part) for part in chain.ended] == [2, 4, 1]
-  same(one, chain.folder)
-  assert [line['step'] for line in runs.lines(chain.folder)
-          if 'train_loss' in line] == list(range(1, STEPS + 1))
-  assert chain.ended[2][0][0] == 0, chain.ended[2]
-
-
-def test_told_to_leave_all_processes_save_the_same_step(chain):
-  for status, err in chain.ended[0]:
-    assert status == hosts.RESTART, err
-    assert 'Preempted: SIGTERM at step' in err and 'Traceback' not in err
-
-
-def test_a_killed_process_stops_the_others_in_time_and_in_words(chain):
-  *others, (status, _) = chain.ended[1]
-  assert status == -signal.SIGKILL
-  assert chain.seconds < group.LOST + 10
-  for status, err in others:
-    assert status == hosts.RESTART, err
-    assert 'HostsError: process 3 of 4 is silent since' in err
-    assert 'the same command goes on from the last checkpoint' in err
 
 
 def test_told_to_leave_a_run_alone_saves_and_goes_on(

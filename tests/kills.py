@@ -4,14 +4,17 @@ import json
 import os
 import pathlib
 import random
+import signal
 import time
 from typing import NamedTuple
 
-from tests import forks, runs
+from tests import forks, group, runs
 
-EXAMPLES, BATCH, EPOCHS = 60, 8, 8
+EXAMPLES, BATCH, EPOCHS = 60, 8, 4
 STEPS = EPOCHS * EXAMPLES // BATCH
-DEVICES = 4
+# The step at which a job is told to leave, after all kills.
+LEAVES = STEPS - 10
+DEVICES = group.DEVICES
 # Seconds of silence that a process may have, and for a job to be under way.
 LOST, LONG = 8, 600
 # Seconds that a step takes at least, so that a kill finds one.
@@ -37,7 +40,7 @@ class Kill(NamedTuple):
 def plan(seed: int, number: int, counts: tuple[int, ...]) -> list[Kill]:
   """So many kills, at steps that grow, two of them as the job starts."""
   dice = random.Random(seed)
-  steps = sorted(dice.sample(range(2, STEPS - 3), number))
+  steps = sorted(dice.sample(range(2, LEAVES), number))
   early = dice.sample(range(number), min(2, number // 3))
   out = []
   for k, step in enumerate(steps):
@@ -51,7 +54,7 @@ def plan(seed: int, number: int, counts: tuple[int, ...]) -> list[Kill]:
 
 
 def config(weights: str, mode: str, cache: str):
-  """Sixty steps over eight epochs, a checkpoint at every fourth."""
+  """Thirty steps over four epochs, a checkpoint at every fourth."""
   out = runs.config(
       weights, batch_size=BATCH, eval_batch_size=16, epochs=float(EPOCHS),
       eval_epochs=EPOCHS / 2, log_steps=1, checkpoint_steps=4)
@@ -97,8 +100,9 @@ class Job:
     self.folder, self._compiled = folder, compiled
     folder.mkdir()
     self.workdir, self._attempts = folder / 'run', 0
-    self._config = folder / 'config.py'
-    self._config.write_text(f'''"""Made by a test."""
+    config = folder / 'config.py'
+    self._flags = [f'--config={config}', f'--workdir={self.workdir}']
+    config.write_text(f'''"""Made by a test."""
 def get_config():
   from tests import kills
   kills.watched()
@@ -110,10 +114,9 @@ def get_config():
     """One more attempt, in so many processes."""
     self._attempts += 1
     return forks.Job(
-        [f'--config={self._config}', f'--workdir={self.workdir}'], count,
-        DEVICES, self.folder / 'logs' / f'{self._attempts:02d}',
-        self._compiled, lambda index: {'SEEN': str(
-            self.folder / 'seen' / f'{self._attempts:02d}.{index}')})
+        self._flags, count, DEVICES,
+        self.folder / 'logs' / f'{self._attempts:02d}', self._compiled,
+        lambda index: {'SEEN': self._seen(index)})
 
   def killed(self, kill: Kill) -> tuple[list[tuple[int, str]], float]:
     """One attempt up to its kill.
@@ -123,22 +126,55 @@ def get_config():
       until the last of them had ended.
     """
     job = self.start(kill.count)
-    deadline = time.monotonic() + LONG
-    while kill.step and self.step() < kill.step:
-      assert time.monotonic() < deadline, job.ended(0)
-      assert all(p.exitcode is None for p in job.processes), job.ended(0)
-      time.sleep(PACE)
+    self._wait(job, kill.step)
     time.sleep(kill.late)
     job.kill(*[] if kill.victim is None else [kill.victim])
     began = time.monotonic()
     return job.ended(LONG), time.monotonic() - began
 
+  def told(self, count: int, step: int) -> list[tuple[int, str]]:
+    """One attempt whose last process is told to leave at that step.
+
+    Returns:
+      (status, what it said) of each process.
+    """
+    job = self.start(count)
+    self._wait(job, step)
+    os.kill(job.processes[-1].pid, signal.SIGTERM)
+    return job.ended(LONG)
+
+  def by_script(self) -> tuple[int, str]:
+    """One attempt of one process by `launch/run.sh`: (status, errors)."""
+    self._attempts += 1
+    process = group.script(*self._flags, SEEN=self._seen(0))
+    try:
+      _, err = process.communicate(timeout=LONG)
+    finally:
+      process.kill()
+    return process.returncode, err
+
+  def _wait(self, job: forks.Job, step: int) -> None:
+    """Until this attempt has begun that step."""
+    deadline = time.monotonic() + LONG
+    while step and self.step() < step:
+      assert time.monotonic() < deadline, job.ended(0)
+      assert all(p.exitcode is None for p in job.processes), job.ended(0)
+      time.sleep(PACE)
+
+  def _seen(self, index: int) -> str:
+    """File of what a process of this attempt takes."""
+    return str(self.folder / 'seen' / f'{self._attempts:02d}.{index}')
+
   def step(self) -> int:
     """The last step that this attempt has begun."""
-    path = self.folder / 'seen' / f'{self._attempts:02d}.0'
+    path = pathlib.Path(self._seen(0))
     lines = path.read_text().splitlines() if path.exists() else []
     # The last line may be in writing.
     return len(lines) and _step(lines[0]) + len(lines) - 1
+
+  def began(self) -> int:
+    """The first step that this attempt has taken."""
+    return _step(pathlib.Path(self._seen(0)).read_text().splitlines()[0])
 
   def seen(self) -> dict[int, list[int]]:
     """Step -> the rows of its batch, of the last attempt that took it."""

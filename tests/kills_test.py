@@ -2,6 +2,7 @@
 
 import collections
 import os
+import re
 import signal
 import time
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from tests import kills, runs
 # Any number of processes, and always two. Each attempt is a start of JAX in
 # every process: `KILLS=10 pytest -n 0 tests/kills_test.py` is the long form.
 KILLS = int(os.environ.get('KILLS', '3'))
-MANY, TWO = kills.plan(3, KILLS, (1, 2, 4)), kills.plan(4, 2, (2,))
+MANY, TWO = kills.plan(27, KILLS, (1, 2, 4)), kills.plan(4, 2, (2,))
 
 
 class Done(NamedTuple):
@@ -25,10 +26,14 @@ class Done(NamedTuple):
   Attributes:
     job: of all attempts.
     ended: of each kill, what became of its processes, and in what time.
+    left: (status, what it said) of each process that was told to leave.
+    began: the first step after that, or 0.
   """
 
   job: kills.Job
   ended: list
+  left: list
+  began: int
 
 
 @pytest.fixture(scope='module')
@@ -50,35 +55,44 @@ def finished(job, count: int) -> None:
   assert [status for status, _ in ended] == [0] * count, ended
 
 
-def disturbed(folder, weights, mode, compiled, plan, last: int) -> Done:
+def disturbed(folder, weights, mode, compiled, plan):
+  """A job, killed as planned, and what became of each attempt."""
   job = kills.Job(folder / 'job', weights, mode, compiled)
-  ended = [job.killed(kill) for kill in plan]
-  finished(job, last)
-  return Done(job, ended)
+  return job, [job.killed(kill) for kill in plan]
 
 
 @pytest.fixture(scope='module')
 def many(tmp_path_factory, weights, compiled):
-  """Killed, and each time begun anew with one, two or four processes."""
-  return disturbed(
-      tmp_path_factory.mktemp('many'), weights, 'off', compiled, MANY, 2)
+  """Killed, each time begun anew with one, two or four processes, then told to
+  leave; a host alone ends it.
+  """
+  job, ended = disturbed(
+      tmp_path_factory.mktemp('many'), weights, 'off', compiled, MANY)
+  left = job.told(2, kills.LEAVES)
+  status, err = job.by_script()
+  assert status == 0, err
+  return Done(job, ended, left, job.began())
 
 
 @pytest.fixture(scope='module')
 def two(tmp_path_factory, weights, compiled):
   """Killed twice, with two processes each time, on kept features."""
-  return disturbed(
-      tmp_path_factory.mktemp('two'), weights, 'disk', compiled, TWO, 2)
+  job, ended = disturbed(
+      tmp_path_factory.mktemp('two'), weights, 'disk', compiled, TWO)
+  finished(job, 2)
+  return Done(job, ended, [], 0)
 
 
 def test_the_kills_are_of_all_kinds():
-  plan = kills.plan(3, 10, (1, 2, 4))
+  plan = kills.plan(27, 10, (1, 2, 4))
   assert {kill.count for kill in plan} == {1, 2, 4}
   assert {kill.victim for kill in plan} >= {None, 0, 1}
   assert [kill.step for kill in plan].count(0) == 2
   assert any(kill.victim is not None and kill.count == 4 for kill in plan)
   assert any(k.victim is not None and k.count > 1 for k in (*MANY, *TWO))
   assert any(k.victim is None or k.count == 1 for k in (*MANY, *TWO))
+  assert {kill.count for kill in MANY} == {1, 2, 4}
+  assert any(kill.victim is not None and kill.count == 4 for kill in MANY)
 
 
 @pytest.fixture(params=['many', 'two'])
@@ -152,6 +166,17 @@ def test_the_others_stop_in_time_and_say_who_is_gone(many, two):
         assert 'the same command goes on from the last checkpoint' in said
       assert seconds < kills.LOST + 10
   assert alone > 0
+
+
+def test_told_to_leave_all_processes_save_the_same_step(many):
+  """The one after it goes on from there: nothing is done twice."""
+  saved = set()
+  for status, said in many.left:
+    assert status == hosts.RESTART, said
+    assert 'Traceback' not in said
+    saved |= set(re.findall(r'Preempted: SIGTERM at step (\d+)', said))
+  assert len(many.left) == 2 and len(saved) == 1
+  assert 0 < int(saved.pop()) == many.began - 1
 
 
 def test_a_process_that_hangs_is_missed_in_time(

@@ -2,11 +2,7 @@
 
 import csv
 import json
-import os
 import pathlib
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -14,7 +10,7 @@ import pytest
 from lst import config as config_lib
 from lst import workdir
 from lst.vtab import process, protocol, report, run, suites
-from tests import compiling, runs, tiny
+from tests import commands, compiling, runs, tiny
 from tests.vtab import made
 
 
@@ -227,25 +223,23 @@ def get_config():
   out.train.checkpoint_steps = 2
   return out
 ''')
-  command = [
-      sys.executable, '-m', 'lst.vtab', 'run', '--suite=folder',
-      f'--path={ready}', '--task=two', f'--config={tmp_path}/tiny_suite.py',
-      f'--workdir={tmp_path}/runs']
+  command = (
+      'lst.vtab', 'run', '--suite=folder', f'--path={ready}', '--task=two',
+      f'--config={tmp_path}/tiny_suite.py', f'--workdir={tmp_path}/runs')
   environment = {
-      **os.environ, **compiling.ENVIRONMENT, 'PYTHONPATH': str(runs.ROOT),
+      **compiling.ENVIRONMENT, 'PYTHONPATH': str(runs.ROOT),
       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
   first = tmp_path / 'runs' / 'two' / 'seed0' / 'result.json'
-  process_ = subprocess.Popen(command, env=environment, cwd=runs.ROOT)
+  process_ = commands.Command(*command, env=environment, cwd=runs.ROOT)
   runs.wait_for(first, process_)
   # The second run is on its way: as soon as it has claimed its folder.
   runs.wait_for(tmp_path / 'runs' / 'two' / 'seed1' / 'log.txt', process_)
-  process_.send_signal(signal.SIGKILL)
-  process_.wait()
+  process_.kill()
+  process_.wait(runs.TIMEOUT)
   before = first.stat().st_mtime_ns
   time.sleep(0.5)
-  done = subprocess.run(
-      command, env=environment, cwd=runs.ROOT, text=True, capture_output=True,
-      check=False, timeout=runs.TIMEOUT)
+  done = commands.Command(
+      *command, env=environment, cwd=runs.ROOT).ended(runs.TIMEOUT)
   assert done.returncode == 0, done.stderr
   assert first.stat().st_mtime_ns == before
   assert '[1/1] two: test ' in done.stdout
