@@ -1,7 +1,7 @@
 """A run from its config to its result: build, restore, step, evaluate, save."""
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 
@@ -120,19 +120,41 @@ def _run(config, folder: epath.Path) -> dict[str, Any]:
     if not hosts.lost():
       checkpoints.wait_until_finished()
 
-  chosen = checkpoint.best_step(checkpoints) if batches_of.val else None
-  params = state.params
-  val_accuracy = None
-  if chosen is not None:
-    params = checkpoint.restore(checkpoints, chosen, state).state.params
+  ending = _scored(checkpoints, batches_of, state)
+  checkpoints.close()
+  return report.finish(
+      config, built, folder, ending.params, ending.tested, facts,
+      val_accuracy=ending.val_accuracy,
+      tested_step=ending.step or built.steps,
+      images_per_second=screen.rate, speed=meter.total(),
+      seconds=time.monotonic() - started)
+
+
+class _Ending(NamedTuple):
+  """What a run is left with.
+
+  Attributes:
+    params: the best by validation, or the last.
+    val_accuracy: of these; None without images for validation.
+    step: of these, or None for the last.
+    tested: sums over the images of the test, zeros without any.
+  """
+
+  params: Any
+  val_accuracy: float | None
+  step: int | None
+  tested: metrics.Sums
+
+
+def _scored(checkpoints, batches_of, state) -> _Ending:
+  """Chooses the parameters by validation, and scores them on the test."""
+  step = checkpoint.best_step(checkpoints) if batches_of.val else None
+  params, val_accuracy = state.params, None
+  if step is not None:
+    params = checkpoint.restore(checkpoints, step, state).state.params
     val_accuracy = evaluate.evaluate(
         params, batches_of.val).means()['accuracy']
   tested = metrics.Sums()
   if batches_of.test:
     tested = evaluate.evaluate(params, batches_of.test)
-  checkpoints.close()
-  return report.finish(
-      config, built, folder, params, tested, facts, val_accuracy=val_accuracy,
-      tested_step=chosen or built.steps,
-      images_per_second=screen.rate, speed=meter.total(),
-      seconds=time.monotonic() - started)
+  return _Ending(params, val_accuracy, step, tested)
