@@ -1,5 +1,6 @@
 """The table of methods: from a config to what it trains (`lst.contract`)."""
 
+import contextlib
 import functools
 
 from lst import placement, side, taps, tuning
@@ -18,7 +19,30 @@ __all__ = [
     'in_pass', 'on_stored', 'through']
 
 
+@contextlib.contextmanager
+def _named(part: str):
+  """Says of which part of a config a field is that modules know by its name."""
+  try:
+    yield
+  except ValueError as error:
+    if str(error).startswith('config.'):
+      raise
+    raise ValueError(f'{part}: {error}') from error
+
+
 def _side(config, backbone: Backbone, classes: int) -> Method:
+  with _named('config.side'):
+    made = _beside(config, backbone, classes)
+
+  @functools.wraps(made.init)
+  def init(*args):
+    with _named('config.side'):
+      return made.init(*args)
+
+  return made._replace(init=init)
+
+
+def _beside(config, backbone: Backbone, classes: int) -> Method:
   network = side.build(
       config.side, classes, backbone.cls, backbone.prefix, backbone.times)
   nodes, keep = _taps(config, backbone), config.side.keep
@@ -55,6 +79,10 @@ def _taps(config, backbone: Backbone) -> tuple[int, ...] | None:
 def _placed(config, backbone: Backbone, classes: int) -> Method:
   pairs = config.placement.edges or placement.parallel(backbone.depth)
   rank, alpha = config.placement.rank, config.placement.alpha
+  if rank < 0:
+    raise ValueError(
+        f'config.placement.rank={rank} has to be at least 1, or 0 for adapters '
+        'that are not learned')
   adapter = placement.Adapter(rank, alpha) if rank else placement.Unlearned(
       alpha)
   placed = placement.place(

@@ -24,7 +24,7 @@ from lst.backbones.visits import visitor
 from lst.features import Features, Norm
 from lst.side.reading import Reads, Stream, asked, of_tap
 
-# (source, see, given) -> (`turns.Found`, what `Stream.ends` gives): calls
+# (source, see, given) -> (`turns.Found`, what `Stream.last` gives): calls
 # `see(tap, given)` on every tap of a batch as it is prepared.
 Visit = Callable[..., Any]
 
@@ -91,7 +91,7 @@ def not_kept(of: Tapped, frozen: Any, inputs: Any) -> Features:
       return carry, see(tap, given)
 
     carry, found, last = of.visit(*source, taken, stream.begin(like), given)
-    return found, stream.ends(carry, last)
+    return found, stream.last(carry, last)
 
   return _features(visit, (frozen, inputs), of, like)
 
@@ -123,7 +123,7 @@ def in_int8(of: Tapped, frozen: Any, inputs: Any) -> Features:
     walk = turns.scanned if len(runs) == 1 else _one_by_one
     return walk(step, None, given)[1], last
 
-  source = stream.ends(carry, last), [found for _, found in kept]
+  source = stream.last(carry, last), [found for _, found in kept]
   return _features(visit, source, of, like)
 
 
@@ -194,13 +194,14 @@ def _features(visit: Visit, source: Any, of: Tapped, like) -> Features:
     reads = (None,) * (of.depth - len(reads)) + reads
     found, ends = _products(visit, reads, source)
     # Nothing asks for a gradient of the taps.
-    last, added, beside = jax.lax.stop_gradient(ends)
+    last, added = jax.lax.stop_gradient(ends)
     if added is not None:
       found = tuple(
           h if h is None else h + of_tap(added, read)
           for h, read in zip(found, reads, strict=True))
-    if beside is not None and reads[-1] is not None:
-      found = (*found[:-1], found[-1] + of_tap(beside, reads[-1]))
+    if reads[-1] is not None:
+      # It is there as it is, whatever all are kept as.
+      found = (*found[:-1], of_tap(last, reads[-1]))
     return found[stream.skip:], last
 
   shown = jax.eval_shape(
@@ -210,7 +211,7 @@ def _features(visit: Visit, source: Any, of: Tapped, like) -> Features:
 
 
 def _products(visit: Visit, reads: Reads, source: Any):
-  """(the product of each tap that is read, what `Stream.ends` gives)."""
+  """(the product of each tap that is read, what `Stream.last` gives)."""
   @jax.custom_vjp
   def products(reads, source):
     found, ends = visit(

@@ -13,7 +13,7 @@ from lst import losses, method, taps, train
 from lst.backbones import backbone as backbones
 from lst.data import Batch
 from lst.plan import flops
-from lst.side import CLIP_SIDES, SIDES
+from lst.side import CLIP_SIDES, SIDES, LowRank, low_rank, reading
 from tests import contracts_test, tiny
 from tests.backprop_free_test import lower, poisoned, shaped
 from tests.conftest import devices
@@ -115,6 +115,23 @@ def test_options_of_losa(options, weights, backbone, stack, batch):
   exact = under('exact', weights, backbone, batch, 'losa', **options)
   assert distance(
       under('none', weights, stack, batch, 'losa', **options), exact) < 2e-5
+
+
+@pytest.mark.parametrize('residual', low_rank.RESIDUALS)
+def test_the_last_tap_is_read_as_it_is(residual, backbone, batch):
+  """However large the sum of all taps is that stands there in 8 bits."""
+  side, images = LowRank(4, residual=residual), jnp.asarray(batch.inputs)
+  prepared = side.prepare(backbones.extractor(backbone)(
+      backbone.frozen, images)).taps
+  reads = tuple(
+      reading.Read(tiny.normal(4, backbone.width, seed=k)) for k in range(3))
+  found, last = jax.jit(lambda frozen, images: taps.features(
+      'int8', backbone, side.stream())(frozen, images).reader(reads))(
+          backbone.frozen, images)
+  np.testing.assert_allclose(last, prepared[-1], rtol=1e-5, atol=1e-5)
+  wanted = [reading.of_tap(x, r) for x, r in zip(prepared, reads, strict=True)]
+  assert distance(found[-1], wanted[-1]) < 1e-5
+  assert 1e-4 < distance(found[0], wanted[0]) < 0.02
 
 
 def test_int8_is_within_half_a_step():

@@ -37,14 +37,14 @@ def quantise(kernel: Float[Array, 'd f'], kind: str) -> Quantised:
   """A kernel in a kind of `KINDS`, by qwix, scaled to its largest values.
 
   Raises:
-    ImportError: qwix is not installed.
+    ValueError: qwix is not installed.
   """
   try:
     import qwix
   except ImportError as error:
-    raise ImportError(
-        f'config.backbone.quantise={kind} needs qwix: '
-        "pip install 'lst[quantise]'") from error
+    raise ValueError(
+        f'config.backbone.quantise={kind!r} needs qwix: '
+        "pip install -e '.[quantise]'") from error
   dtype, share = KINDS[kind]
   inputs = kernel.shape[0]
   tile = share if share and inputs % share == 0 else inputs

@@ -56,8 +56,8 @@ def source(path: str, classes: str = '') -> Source:
 def _rows(path: str) -> list[_Row]:
   if not os.path.isfile(path):
     raise DataError(
-      f'The source csv: there is no file {path!r}. Set data.path to a CSV '
-      f'file. {HEADER}'
+      f'The source csv: there is no file {path!r}. Set config.data.path to a '
+      f'CSV file. {HEADER}'
     )
   try:
     with open(path, encoding='utf-8-sig', newline='') as file:
@@ -117,6 +117,7 @@ def _classes(path: str, rows: list[_Row], file: str):
   else:
     known = tuple(sorted(labels))
   indices = {name: i for i, name in enumerate(known)}
-  if numeric:
+  if numeric and not labels <= indices.keys():
+    # They are no names, so they are numbers.
     indices = {x: int(x) for x in labels if int(x) < len(known)}
   return known, indices

@@ -76,7 +76,7 @@ def numbered_classes(labels: Iterable[int], where: str) -> tuple[str, ...]:
   if top > MOST_CLASSES:
     raise DataError(
       f'{where} has the label {top}: labels count classes from 0. Correct it, '
-      'or list the class names in a file and set data.classes to it.'
+      'or list the class names in a file and set config.data.classes to it.'
     )
   return tuple(str(label) for label in range(top + 1))
 
@@ -84,9 +84,9 @@ def numbered_classes(labels: Iterable[int], where: str) -> tuple[str, ...]:
 def require_folder(path: str, what: str) -> str:
   """Returns the path of a folder, `~` expanded, or raises DataError."""
   if not path:
-    raise DataError(f'{what} needs data.path: the folder it is in.')
+    raise DataError(f'{what} needs config.data.path: the folder it is in.')
   path = os.path.expanduser(path)
   if not os.path.isdir(path):
     state = 'is a file' if os.path.exists(path) else 'does not exist'
-    raise DataError(f'{what}: the folder {path} {state}. Set data.path.')
+    raise DataError(f'{what}: the folder {path} {state}. Set config.data.path.')
   return path

@@ -1,5 +1,6 @@
 """Images in one folder per class, with or without a folder per split."""
 
+import hashlib
 import os
 
 from lst.data.examples import DataError, Source
@@ -17,6 +18,9 @@ def source(
   path: str, classes: str = '', suffixes: tuple[str, ...] = SUFFIXES
 ) -> Source:
   """Reads the names of the images; labels follow the sorted class names.
+
+  The order is random, the same each time, and every class is spread evenly over
+  it: a slice has its share of each.
 
   Args:
     path: a folder of <split>/<class>/* or, as the one split 'all', of
@@ -64,7 +68,7 @@ def _common(path: str, folders) -> tuple[str, ...]:
       raise DataError(
         f'{path}: the splits {first!r} and {other!r} differ in the classes '
         f'{", ".join(differ)}. Correct the folder names, or list all classes '
-        'in a file and set data.classes to it.'
+        'in a file and set config.data.classes to it.'
       )
   return tuple(folders[first])
 
@@ -73,17 +77,25 @@ def _read(
   folders: dict[str, str], known: tuple[str, ...], suffixes: tuple[str, ...]
 ) -> Files:
   labels = {name: label for label, name in enumerate(known)}
-  paths, targets = [], []
+  places, paths, targets = [], [], []
   for name, folder in folders.items():
     if name not in labels:
       raise DataError(
         f'{folder}: {name!r} is not in the list of class names.'
         f'{nearest(name, known)} Add it there or rename the folder.'
       )
-    images = _images(folder, suffixes)
-    paths += images
+    images = _shuffled(_images(folder, suffixes))
+    places += [(k + 0.5) / len(images) for k in range(len(images))]
+    paths += [os.path.join(folder, image) for image in images]
     targets += [labels[name]] * len(images)
-  return Files(paths, targets)
+  order = sorted(range(len(places)), key=places.__getitem__)
+  return Files([paths[k] for k in order], [targets[k] for k in order])
+
+
+def _shuffled(names: list[str]) -> list[str]:
+  """In an order that has nothing to do with the names, and is theirs alone."""
+  return sorted(names, key=lambda name: hashlib.sha256(
+    os.fsencode(name)).digest())
 
 
 def _images(folder: str, suffixes: tuple[str, ...]) -> list[str]:
@@ -98,4 +110,4 @@ def _images(folder: str, suffixes: tuple[str, ...]) -> list[str]:
         f'{os.path.join(folder, name)} has none of the endings '
         f'{" ".join(suffixes)}. Move it out of the class folder. {LAYOUT}'
       )
-  return [os.path.join(folder, name) for name in names]
+  return names

@@ -89,7 +89,7 @@ def how_to_read(
     return How(image_key, label_key, plain, video)
   if reading not in READINGS:
     raise DataError(
-      f'data.reading is {reading!r}, but the readings are: '
+      f'config.data.reading is {reading!r}, but the readings are: '
       f'{", ".join(READINGS)}.{nearest(reading, READINGS)}'
     )
   for key in READINGS[reading].features:
@@ -102,12 +102,12 @@ def _check_feature(folder, features, key: str, *kinds: type) -> None:
   if key not in features:
     raise DataError(
       f'{folder} has no feature {key!r}, but {", ".join(features)}.'
-      f'{nearest(key, features)} Set data.image_key and data.label_key, or '
-      'data.reading.'
+      f'{nearest(key, features)} Set config.data.image_key and '
+      'config.data.label_key, or config.data.reading.'
     )
   if not isinstance(features[key], kinds):
     names = ' or '.join(kind.__name__ for kind in kinds)
     raise DataError(
       f'{folder}: the feature {key!r} is {features[key]}, not {names}. Set '
-      'data.image_key and data.label_key, or data.reading.'
+      'config.data.image_key and config.data.label_key, or config.data.reading.'
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from lst.data import csv_file, digits, folder, procedural, tfds, vtab
 from lst.data.examples import Data, DataError, Source, Split
-from lst.data.splits import nearest, select, shared
+from lst.data.splits import labels_of, nearest, select, shared
 from lst.data.video import files, motion, something
 from lst.data.video.clips import Ledger, Videos
 from lst.data.video.sampling import Sampling
@@ -58,20 +58,26 @@ def build(config) -> Data:
   """
   if config.name not in SOURCES:
     raise DataError(
-      f'data.name is {config.name!r}, but the sources are: '
+      f'config.data.name is {config.name!r}, but the sources are: '
       f'{", ".join(SOURCES)}.{nearest(config.name, SOURCES)}'
     )
   if not config.train:
-    raise DataError("data.train is empty: name a split, such as 'train'.")
+    raise DataError("config.data.train is empty: set it, such as to 'train'.")
   source = SOURCES[config.name](config)
   train, val, test = (
     select(text, source.splits, source.name) if text else None
     for text in (config.train, config.val, config.test))
-  if not config.allow_overlap:
-    _check_apart(train, {'val': val, 'test': test})
+  _check(train, {'val': val, 'test': test}, config.allow_overlap)
   if source.video:
     train, val, test = _videos(config.video, (train, val, test))
   return Data(train, val, test, source.classes, source.name)
+
+
+def _check(train, others, overlap: bool) -> None:
+  """Raises DataError where an evaluation would say nothing."""
+  _check_classes(train, others)
+  if not overlap:
+    _check_apart(train, others)
 
 
 def _check_apart(train, others) -> None:
@@ -87,6 +93,23 @@ def _check_apart(train, others) -> None:
       )
 
 
+def _check_classes(train, others) -> None:
+  """Raises DataError where nothing that is evaluated has a class of training.
+
+  So it is with slices of a list that is sorted by class. Sources whose labels
+  are not at hand are not looked at.
+  """
+  known = labels_of(train)
+  for name, split in others.items():
+    found = labels_of(split) if split is not None else set()
+    if known and found and not known & found:
+      raise DataError(
+        f'config.data.train={train.name!r} and config.data.{name}='
+        f'{split.name!r} have no class in common: is the list sorted by class? '
+        'Shuffle its lines, or name the split of each in the list.'
+      )
+
+
 def _videos(config, splits: tuple[Split | None, ...]) -> list[Split | None]:
   """The splits, each with how clips are cut out of it and a ledger."""
   sampling = Sampling(
@@ -96,7 +119,8 @@ def _videos(config, splits: tuple[Split | None, ...]) -> list[Split | None]:
   sampling.check()
   if not 0 <= config.max_broken <= 1:
     raise DataError(
-      f'data.video.max_broken is {config.max_broken}: it is a share, 0 to 1.'
+      f'config.data.video.max_broken is {config.max_broken}: it is a share, 0 '
+      'to 1.'
     )
   return [
     split and split._replace(video=Videos(

@@ -60,6 +60,13 @@ def shared(one: Split, other: Split) -> int:
   ) or len(_files(one) & _files(other))
 
 
+def labels_of(split: Split) -> set[int]:
+  """The classes of a split; empty where a source has no list of them."""
+  return {
+      int(label) for source, start, stop in split.source.slices
+      for label in getattr(source, 'labels', ())[start:stop]}
+
+
 def _files(split: Split) -> set[str]:
   return {
       path for source, start, stop in split.source.slices

@@ -102,7 +102,7 @@ def parse(task: str) -> Task:
   match = re.fullmatch(r'(\w+)(?:/([\w.-]+?))?(?::(\d+\.\d+\.\d+))?', task)
   if not match:
     raise DataError(
-      f'data.task is {task!r}: write a TFDS name as name, name/config, '
+      f'config.data.task is {task!r}: write a TFDS name as name, name/config, '
       'name:1.2.3 or name/config:1.2.3.'
     )
   return Task(*(part or '' for part in match.groups()))
@@ -142,7 +142,7 @@ def find(task: Task, root: str) -> str | None:
   if len(configs) > 1:
     raise DataError(
       f'{task.name} is prepared in {root} with the configs '
-      f'{", ".join(configs)}: set data.task to one, such as '
+      f'{", ".join(configs)}: set config.data.task to one, such as '
       f"'{task.name}/{configs[0]}'."
     )
   return find(task._replace(config=configs[0]), root) if configs else None

@@ -93,20 +93,22 @@ def check_views(augment: str, views: int) -> None:
   """Raises DataError unless there are so many different views."""
   if augment not in AUGMENTS:
     raise DataError(
-      f'data.augment is {augment!r}, but it is one of {", ".join(AUGMENTS)}.'
-      f'{nearest(augment, AUGMENTS)}'
+      f'config.data.augment is {augment!r}, but it is one of '
+      f'{", ".join(AUGMENTS)}.{nearest(augment, AUGMENTS)}'
     )
   most = AUGMENTS[augment][1]
   if views < 1 or (most and views > most):
     least = f'1 to {most}' if most else '1 or more'
     raise DataError(
-      f'data.views is {views}: data.augment={augment!r} has {least}. View 0 is '
-      "the plain image; 'flip' adds its mirror image, 'crop' any number."
+      f'config.data.views is {views}: config.data.augment={augment!r} has '
+      f"{least}. View 0 is the plain image; 'flip' adds its mirror image, "
+      "'crop' any number."
     )
   if augment != 'none' and views == 1:
     raise DataError(
-      f'data.augment={augment!r} with data.views=1 shows the plain image '
-      "alone: set data.views to 2 or more, or data.augment to 'none'."
+      f'config.data.augment={augment!r} with config.data.views=1 shows the '
+      'plain image alone: set config.data.views to 2 or more, or '
+      "config.data.augment to 'none'."
     )
 
 

@@ -40,8 +40,8 @@ def side() -> ConfigDict:
       # Of LST and Side4Video, see `lst.Ladder`.
       reduction=8,
       add_last=False,
-      # Of the attentive probe.
-      heads=12,
+      # Of the attentive probe; 0: the most, up to 12, that divide the width.
+      heads=0,
   ))
 
 

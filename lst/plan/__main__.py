@@ -2,14 +2,12 @@
 
 import copy
 import csv
-import sys
 
 from absl import app, flags
-from ml_collections import config_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'Config file, such as configs/digits.py.',
-    lock_config=True)
+from lst import command
+
+_CONFIG = command.define_config()
 _TOPOLOGY = flags.DEFINE_string(
     'topology', 'v5e:1x1', 'What to plan for: CHIP or CHIP:ROWSxCOLUMNS.')
 _CLASSES = flags.DEFINE_integer('classes', 1000, 'Classes of the data.')
@@ -24,8 +22,6 @@ _PRICE = flags.DEFINE_float(
     'price', 0.0, 'Of one chip for an hour, in any currency, for its cost.',
     lower_bound=0.0)
 _CSV = flags.DEFINE_string('csv', None, 'A file to write the table to.')
-
-STOPPED, USAGE = 1, 2
 
 
 def to_fit(config, row, chip, found, bill) -> tuple[list, str]:
@@ -55,15 +51,11 @@ def to_fit(config, row, chip, found, bill) -> tuple[list, str]:
 
 def main(argv: list[str]) -> int:
   """Plans the config of the flags; returns the exit status."""
-  if len(argv) > 1 or _CONFIG.value is None:
-    print('use: python -m lst.plan --config=FILE [--topology=v5e:2x2]',
-          file=sys.stderr)
-    return USAGE
-  from lst import config as config_lib
+  if len(argv) > 1:
+    return command.say(f'not a flag: {" ".join(argv[1:])}', command.USAGE)
   from lst.plan import chips, cost, table
   config = _CONFIG.value
   try:
-    config_lib.check(config)
     chip, found = chips.devices(_TOPOLOGY.value)
     bill = None
     if _EXAMPLES.value:
@@ -75,8 +67,7 @@ def main(argv: list[str]) -> int:
     rows[1:1] = more
     said = [table.show(rows, chip, _TOPOLOGY.value, config) + why]
   except (OSError, RuntimeError, ValueError) as error:
-    print(f'{type(error).__name__}: {error}', file=sys.stderr)
-    return STOPPED
+    return command.say(f'{type(error).__name__}: {error}', command.STOPPED)
   print(*said)
   if _CSV.value:
     with open(_CSV.value, 'w', newline='', encoding='utf-8') as file:
@@ -87,4 +78,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(main, flags_parser=command.parser(_CONFIG))

@@ -10,6 +10,9 @@ from lst.features import Features
 from lst.product import by_pair, by_row
 from lst.side.refined import Refined
 
+# Heads where their number is not given: those of ViT-B.
+MOST = 12
+
 
 class Attentive(nn.Module):
   """Attention pooling (Chen et al., "Context autoencoder", IJCV 2023).
@@ -30,14 +33,14 @@ class Attentive(nn.Module):
   alone, could do (ours).
 
   Attributes:
-    heads: H; divides D.
+    heads: H; divides D. 0 takes the most, up to 12, that do.
     frames: T of clips, whose frames have such numbers; 0 for none.
   """
 
   refines: ClassVar[bool] = True
   pools: ClassVar[bool] = True
 
-  heads: int = 12
+  heads: int = 0
   frames: int = 0
 
   def prepare(self, features: Features) -> Features:
@@ -58,27 +61,28 @@ class Attentive(nn.Module):
     """Prepared features to one row (B, 1, D), pooled."""
     x = features.taps[-1]
     batch, _, width = x.shape
-    if self.heads < 1 or width % self.heads:
+    heads = self.heads or next(h for h in range(MOST, 0, -1) if not width % h)
+    if heads < 1 or width % heads:
       raise ValueError(
-          f'heads={self.heads} has to divide the {width} channels')
-    size = width // self.heads
-    query = self.param('query', nn.initializers.zeros, (self.heads, width))
-    value = self.param('value', _identities, (self.heads, width, size))
-    scores = by_row(x, query) * size**-0.5 + self._of_frames(x.shape[1])
+          f'heads={heads} has to divide the {width} channels; 0 takes the '
+          f'most, up to {MOST}, that do')
+    size = width // heads
+    query = self.param('query', nn.initializers.zeros, (heads, width))
+    value = self.param('value', _identities, (heads, width, size))
+    scores = by_row(x, query) * size**-0.5 + self._of_frames(x.shape[1], heads)
     weights = jax.nn.softmax(scores, axis=1).astype(x.dtype)
     # (B, H, N) times (B, N, D), as rows of the one against rows of the other.
     rows = by_pair(weights.swapaxes(1, 2), x.swapaxes(1, 2))
     y = jnp.einsum('bhd,hde->bhe', rows, value)
     return Refined(y.reshape(batch, 1, width))
 
-  def _of_frames(self, tokens: int):
+  def _of_frames(self, tokens: int, heads: int):
     """(N, H), or 0: what is added to the scores of each token."""
     if not self.frames:
       return 0.0
     if tokens % self.frames:
       raise ValueError(f'{tokens} tokens are not those of {self.frames} frames')
-    time = self.param(
-        'time', nn.initializers.zeros, (self.frames, self.heads))
+    time = self.param('time', nn.initializers.zeros, (self.frames, heads))
     return jnp.repeat(time, tokens // self.frames, axis=0)
 
 

@@ -112,8 +112,7 @@ class LowRank(nn.Module):
           take, lambda carry, tap: (carry + shown(tap), shown(tap)),
           begin=begin)
     return Stream(
-        take, lambda carry, tap: (shown(tap), None),
-        lambda carry, tap: shown(tap) - carry, begin)
+        take, lambda carry, tap: (shown(tap), None), begin=begin)
 
   @nn.compact
   def __call__(self, features: Features) -> Refined:

@@ -115,9 +115,8 @@ class Stream(NamedTuple):
   Attributes:
     take: (what is carried, a tap) -> (what is carried, what is read of it).
     last: (what is carried after the last tap, that tap) -> (the last tap as it
-      is prepared, what comes on top of all that is read, or None).
-    beside: as `last`, -> what comes on top of what is read of the last tap
-      alone, or None.
+      is prepared, which is what is read of it; what comes on top of what is
+      read of all others, or None).
     begin: a tap's shape -> what is carried ahead of the first.
     skip: taps at the start that `prepare` leaves out.
   """
@@ -126,10 +125,5 @@ class Stream(NamedTuple):
       carry, tap)
   last: Callable[[Any, Array], tuple[Array, Array | None]] = (
       lambda carry, tap: (tap, None))
-  beside: Callable[[Any, Array], Array | None] = lambda carry, tap: None
   begin: Callable[[Any], Any] = lambda tap: None
   skip: int = 0
-
-  def ends(self, carry: Any, tap: Array) -> tuple:
-    """Of the last tap (B, N, D): it, what all reads get on top, and its own."""
-    return *self.last(carry, tap), self.beside(carry, tap)

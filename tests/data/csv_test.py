@@ -59,6 +59,25 @@ def test_a_file_of_names_bounds_the_labels(table, make_config, tmp_path):
     build(make_config, path, **options)
 
 
+def test_numbers_that_are_names(table, make_config, tmp_path):
+  names = tmp_path / 'names.txt'
+  names.write_text('2\n0\n1\n')
+  path = table('path,label\n"im, 0.png",2\n"im, 1.png",0\n"im, 2.png",1\n')
+  built = build(make_config, path, train='all', test='', classes=names)
+  assert [built.classes[built.train.source[i].label] for i in range(3)] == [
+    '2', '0', '1']
+
+
+def test_slices_of_a_list_that_is_sorted_by_class(table, make_config):
+  path = table(
+    'path,label\n' + ''.join(f'"im, {i}.png",{i // 2}\n' for i in range(4)))
+  with pytest.raises(data.DataError, match=r"'all\[2:\]' have no class in com"):
+    build(make_config, path, train='all[:2]', test='all[2:]')
+  built = build(make_config, path, train='all[:2]', test='all[1:]',
+                allow_overlap=True)
+  assert built.test.size == 3
+
+
 @pytest.mark.parametrize(
   'text, message',
   [

@@ -1,5 +1,7 @@
 """Images in a folder per class."""
 
+import os
+
 import pytest
 
 from lst import data
@@ -26,8 +28,31 @@ def test_splits_of_classes(folder, make_config):
   assert built.classes == ('cat', 'dog') and built.name == 'folder/pets'
   assert (built.train.size, built.test.size) == (6, 4)
   batch = next(data.eval_batches(built.test, batch_size=4, image_size=1))
-  assert batch.label.tolist() == [0, 0, 1, 1]
-  assert batch.inputs[:, 0, 0, 0].tolist() == [0, 1, 10, 11]
+  pixels = batch.inputs[:, 0, 0, 0].tolist()
+  assert sorted(zip(batch.label.tolist(), pixels, strict=True)) == [
+    (0, 0), (0, 1), (1, 10), (1, 11)]
+
+
+def test_a_slice_has_its_share_of_each_class(
+    tmp_path, write_image, make_config):
+  """As the README cuts a folder of <class>/* into three parts."""
+  for label, number in enumerate((20, 10, 30)):
+    for i in range(number):
+      write_image(tmp_path / f'class{label}' / f'{i:02}.png', i)
+  built = build(
+    make_config, tmp_path, train='all[:80%]', val='all[80%:90%]',
+    test='all[90%:]')
+
+  def labels(split):
+    return [split.source[i].label for i in range(split.size)]
+
+  assert [labels(built.train).count(k) for k in range(3)] == [16, 8, 24]
+  for split in (built.val, built.test):
+    assert [labels(split).count(k) for k in range(3)] == [2, 1, 3]
+  # Of a class no part has the first names alone.
+  names = {os.path.basename(built.train.source[i].image)
+           for i in range(built.train.size) if labels(built.train)[i] == 2}
+  assert names != {f'{i:02}.png' for i in range(24)}
 
 
 def test_classes_alone_are_the_split_all(folder, make_config):
@@ -42,7 +67,7 @@ def test_a_file_of_names_gives_the_order(folder, make_config, tmp_path):
   names.write_text('dog\nbird\ncat\n')
   built = build(make_config, folder, classes=names)
   assert built.classes == ('dog', 'bird', 'cat')
-  assert [built.test.source[i].label for i in range(4)] == [2, 2, 0, 0]
+  assert sorted(built.test.source[i].label for i in range(4)) == [0, 0, 2, 2]
   names.write_text('dog\ncats\n')
   with pytest.raises(data.DataError, match=r"'cat' is not in .*mean 'cats'"):
     build(make_config, folder, classes=names)

@@ -71,20 +71,21 @@ def test_any_frame_is_found(tmp_path, options):
         [f.mean() for f in frames], [VALUES[k] for k in wanted], atol=4)
 
 
-def test_a_folder_gives_clips_in_order_and_skips_what_is_broken(
+def test_a_folder_gives_clips_and_skips_what_is_broken(
     folder, caplog):
   built = data.build(config_of(folder).data)
   assert built.classes == ('darker', 'up') and built.frames == 4
   with caplog.at_level(logging.WARNING, 'lst.data'):
     pixels, label, mask = read(built.train)
   assert pixels.shape == (10, 4, SIZE, SIZE, 3) and pixels.dtype == np.uint8
-  assert mask.tolist() == [1] * 8 + [0, 1] and built.broken['train'] == 1
+  assert mask.sum() == 9 and built.broken['train'] == 1
   assert 'up/3.mp4' in caplog.text and '1 of 10' in caplog.text
   # One of each of four equal parts: frames 1, 3, 5 and 7.
-  means = pixels.mean((2, 3, 4))
-  np.testing.assert_allclose(means[5], VALUES[1::2], atol=4)
-  np.testing.assert_allclose(means[0], VALUES[::-1][1::2], atol=4)
-  assert label[mask > 0].tolist() == [0] * 5 + [1] * 4
+  assert sorted(label[mask > 0]) == [0] * 5 + [1] * 4
+  for frames, up in zip(
+      pixels.mean((2, 3, 4))[mask > 0], label[mask > 0], strict=True):
+    np.testing.assert_allclose(
+        frames, (VALUES if up else VALUES[::-1])[1::2], atol=4)
 
 
 def test_too_many_broken_stop_the_run(folder):

@@ -153,7 +153,7 @@ def test_rows_for_evaluation_are_padded():
   ('none', 2, "data.augment='none' has 1 to 1"),
   ('flip', 3, "data.augment='flip' has 1 to 2"),
   ('crop', 0, "data.augment='crop' has 1 or more"),
-  ('crop', 1, 'set data.views to 2 or more'),
+  ('crop', 1, 'set config.data.views to 2 or more'),
   ('flop', 2, "Did you mean 'flip'"),
 ])
 def test_views_that_are_not_there_are_told(augment, number, message):

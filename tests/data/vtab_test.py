@@ -66,7 +66,7 @@ def test_an_unknown_split_names_the_nearest(folder, make_config):
 
 
 def test_missing_folders(tmp_path, make_config):
-  with pytest.raises(data.DataError, match=r'needs data\.path'):
+  with pytest.raises(data.DataError, match=r'needs config\.data\.path'):
     vtab(make_config, '')
   with pytest.raises(data.DataError, match=r'nowhere does not exist'):
     vtab(make_config, tmp_path / 'nowhere')

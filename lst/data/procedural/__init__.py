@@ -58,7 +58,7 @@ def source(task: str) -> Source:
   """
   if task not in TASKS:
     raise DataError(
-      f'data.task is {task!r}, but the procedural tasks are: '
+      f'config.data.task is {task!r}, but the procedural tasks are: '
       f'{", ".join(TASKS)}.{nearest(task, TASKS)}'
     )
   splits = {split: _Drawn(task, split) for split in SIZES}

@@ -51,9 +51,9 @@ class Ledger:
     first = '\n  '.join(list(self.broken.values())[:10])
     return (
       f'{len(self.broken)} of the {self._size} videos of {self._name!r} cannot '
-      f'be read, more than the share of {self._most:g} that data.video.'
+      f'be read, more than the share of {self._most:g} that config.data.video.'
       f'max_broken allows. Among them:\n  {first}\nReplace them, take them out '
-      'of the data, or raise data.video.max_broken.'
+      'of the data, or raise config.data.video.max_broken.'
     )
 
 
@@ -136,15 +136,16 @@ def clips(split: Split, augment: str = 'none', views: int = 1) -> Split:
   """
   if augment not in sampling.AUGMENTS:
     raise DataError(
-      f'data.augment is {augment!r}, but of videos it is one of none, crop, '
-      f'flip.{nearest(augment, sampling.AUGMENTS)}'
+      f'config.data.augment is {augment!r}, but of videos it is one of none, '
+      f'crop, flip.{nearest(augment, sampling.AUGMENTS)}'
     )
   drawn = augment in ('crop', 'flip')
   if views < (2 if drawn else 1) or (augment == 'none' and views > 1):
     raise DataError(
-      f'data.views is {views} with data.augment={augment!r}: of videos, view 0 '
-      "is the centre in time and space, all that 'none' has; 'crop' draws a "
-      "moment and a window for each view more, 'flip' mirrors some of them. "
-      "Set data.views to 2 or more for these, to 1 for 'none'."
+      f'config.data.views is {views} with config.data.augment={augment!r}: of '
+      "videos, view 0 is the centre in time and space, all that 'none' has; "
+      "'crop' draws a moment and a window for each view more, 'flip' mirrors "
+      'some of them. '
+      "Set config.data.views to 2 or more for these, to 1 for 'none'."
     )
   return split._replace(source=Clips(split, augment, views))

@@ -35,7 +35,7 @@ def source(path: str = '') -> Source:
   except OSError as error:
     raise DataError(
       f'The clips of the source motion cannot be written to {folder}: {error}.'
-      ' Set data.path to a folder that can be written.'
+      ' Set config.data.path to a folder that can be written.'
     ) from error
   splits = {
     split: Files(

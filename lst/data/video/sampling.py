@@ -48,7 +48,7 @@ class Sampling(NamedTuple):
     """Raises DataError for what makes no clip."""
     if self.mode not in MODES:
       raise DataError(
-        f'data.video.sampling is {self.mode!r}, but it is one of '
+        f'config.data.video.sampling is {self.mode!r}, but it is one of '
         f'{", ".join(MODES)}.{nearest(self.mode, MODES)}'
       )
     for field, value in (
@@ -56,15 +56,16 @@ class Sampling(NamedTuple):
       ('test_clips', self.clips),
     ):
       if value < 1:
-        raise DataError(f'data.video.{field} is {value}: it counts from 1.')
+        raise DataError(
+          f'config.data.video.{field} is {value}: it counts from 1.')
     if self.crops not in (1, 3):
       raise DataError(
-        f'data.video.test_crops is {self.crops}: it is 1 (the centre) or 3 '
-        '(both ends of the longer side, too).'
+        f'config.data.video.test_crops is {self.crops}: it is 1 (the centre) '
+        'or 3 (both ends of the longer side, too).'
       )
     if self.short_side < 0:
       raise DataError(
-        f'data.video.short_side is {self.short_side}: it is a number of '
+        f'config.data.video.short_side is {self.short_side}: it is a number of '
         'pixels, or 0 for no more than the window needs.'
       )
 
