@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import flax.traverse_util
@@ -13,10 +14,11 @@ import safetensors.numpy
 from etils import epath
 from ml_collections import ConfigDict
 
-from lst import cache, side
 from lst import config as config_lib
+from lst import side
 from lst.backbones.stacked import BLOCKS
 from lst.backbones.streamed import OnDisk
+from lst.digest import of_parts
 
 FORMAT = 'lst-side-1'
 
@@ -117,7 +119,7 @@ def _read(path: str | os.PathLike) -> Adapted:
 def digest(weights: Any) -> str | None:
   """The sha256 of a backbone's weights; None if this host has not all of them.
 
-  Blocks that stay on disk have that of blocks in a loop.
+  Blocks in a stack, and those that stay on disk, have that of blocks in a loop.
   """
   on_disk = weights.get(BLOCKS) if weights else None
   if isinstance(on_disk, OnDisk):
@@ -126,7 +128,19 @@ def digest(weights: Any) -> str | None:
   here = all(
       x.is_fully_addressable or x.is_fully_replicated for x in leaves
       if isinstance(x, jax.Array))
-  return cache.digest_of(weights) if leaves and here else None
+  return of_parts(_in_a_loop(weights)) if leaves and here else None
+
+
+def _in_a_loop(weights: dict) -> Iterator[dict]:
+  """Weights as blocks in a loop come: a stack of them is taken apart."""
+  if BLOCKS not in weights:
+    yield weights
+    return
+  stack = jax.tree.map(np.asarray, weights[BLOCKS])
+  blocks = {f'block_{k}': k for k in range(len(jax.tree.leaves(stack)[0]))}
+  for name in sorted((weights.keys() - {BLOCKS}) | blocks.keys()):
+    yield {name: weights[name] if name in weights else jax.tree.map(
+        lambda x, k=blocks[name]: x[k], stack)}
 
 
 def check(
@@ -159,8 +173,10 @@ def check(
       raise ValueError(
           f'{path} was trained with {field} {there.get(field)!r}, but here it '
           f'is {value!r}: use it with a backbone of its own')
-  # Files of earlier versions do not say.
-  trained = about.get('weights')
+  trained = about.get('sha256')
+  if flat.get('backbone.blocks', 'loop') not in ('scan', 'host'):
+    # Files of earlier versions say it of the stack itself, or not at all.
+    trained = trained or about.get('weights')
   if trained and weights and trained != weights:
     raise ValueError(
         f'{path} was trained on other weights: {backbone.name} had the sha256 '

@@ -215,7 +215,7 @@ def leave(
         'side': dict(config.side), 'cls': built.backbone.cls,
         'prefix': built.backbone.prefix, 'frames': built.backbone.frames,
         'times': built.backbone.times, 'backbone': result['backbone'],
-        'weights': export.digest(sharding.on_this_host(
+        'sha256': export.digest(sharding.on_this_host(
             built.weights, sharding.local_mesh(built.mesh))),
         'image_size': built.backbone.image_size,
         'normalisation': result['normalisation'],

@@ -1,6 +1,7 @@
 """Paths of buckets, on a bucket in memory."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -106,6 +107,11 @@ def test_data_of_a_bucket_is_copied_once(bucket, tmp_path, monkeypatch):
   assert staging.local('gs://b/data/a/') == str(target)
   assert (target / 'in' / 'y.txt').read_bytes() == b'yyy'
   assert (target / 'x.txt').stat().mtime == there
+  # Other bytes, as many: the time tells.
+  (bucket / 'data' / 'a' / 'x.txt').write_bytes(b'z')
+  os.utime(target / 'x.txt', (1, 1))
+  staging.local('gs://b/data/a')
+  assert (target / 'x.txt').read_bytes() == b'z'
   assert staging.local('gs://b/data/a/x.txt').endswith('/x.txt')
   with pytest.raises(FileNotFoundError, match='gs://b/none'):
     staging.local('gs://b/none')
@@ -113,7 +119,6 @@ def test_data_of_a_bucket_is_copied_once(bucket, tmp_path, monkeypatch):
 
 
 def test_a_folder_of_images_in_a_bucket(bucket, tmp_path, monkeypatch):
-  monkeypatch.setenv('LST_STAGE', str(tmp_path))
   from PIL import Image
   for split in ('train', 'test'):
     for name in ('cat', 'dog'):
@@ -123,8 +128,14 @@ def test_a_folder_of_images_in_a_bucket(bucket, tmp_path, monkeypatch):
         Image.new('RGB', (4, 4)).save(file, 'png')
   config = config_lib.data()
   config.name, config.path = 'folder', 'gs://b/pets'
-  built = data.build(config)
-  assert built.classes == ('cat', 'dog') and built.train.size == 2
+  seen = set()
+  for machine in 'ab':
+    monkeypatch.setenv('LST_STAGE', str(tmp_path / machine))
+    built = data.build(config)
+    assert built.classes == ('cat', 'dog') and built.train.size == 2
+    seen.add(data.fingerprint(built.train))
+  # So features are made once for all machines.
+  assert len(seen) == 1
 
 
 def test_a_cache_in_a_bucket_says_to_mount_it():

@@ -35,6 +35,23 @@ def test_the_cheapest_in_time_come_first(weights):
   assert min(micro for _, micro in tried(config, 8)) == 8
 
 
+def test_blocks_on_disk_go_through_as_they_are(weights):
+  """Their taps are those of the whole batch, made ahead of the step."""
+  config = tiny.config(weights)
+  config.backbone.blocks = 'disk'
+  assert tried(config) == [('', 8)]
+
+
+def test_what_is_evaluated_at_a_time_is_no_more_than_in_a_step(weights):
+  config, device = tiny.config(weights), jax.devices()[:1]
+  config.train.eval_batch_size = 128
+  assert [fitting._evaluated(config, n, device, 0) for n in (1, 64, 256)] == [
+      1, 64, 128]
+  config.data.video.test_clips, config.data.video.test_crops = 2, 3
+  assert [fitting._evaluated(config, n, device, 4) for n in (1, 8, 64)] == [
+      6, 6, 60]
+
+
 def test_what_is_never_changed(weights):
   config = tiny.config(weights)
   config.train.microbatch = 4
@@ -129,5 +146,6 @@ def test_a_run_keeps_to_its_budget(weights, tmp_path, capsys, monkeypatch):
     train.run(config, tmp_path / 'none')
   # What was chosen is of the result, the config asked for stays as it was.
   assert result['config']['train.microbatch'] == 2
+  assert result['config']['train.eval_batch_size'] == 2
   assert config.train.microbatch == 0
   assert 'GiB' in capsys.readouterr().out

@@ -37,14 +37,22 @@ DAMAGED, MISSING = 1, 3
 RESTART = 75
 
 
-def _splits(config):
+def _parts(config):
+  """`_splits` of a config, or of each of its tasks, as its run alone has it."""
+  from lst.backbones import backbone as backbones
+  from lst.tasks import parts
+  backbone = backbones.build(config.backbone)
+  every = [parts.alone(config, name) for name in config.tasks] or [config]
+  return [_splits(one, backbone) for one in every]
+
+
+def _splits(config, backbone):
   """(origin, data) and [(split, options, passes over it)] of a config."""
   from lst import cache, data
   from lst import method as methods
-  from lst.backbones import backbone as backbones
   from lst.backbones.frozen import of_clips
   dataset = data.build(config.data)
-  backbone = of_clips(backbones.build(config.backbone), dataset.frames)
+  backbone = of_clips(backbone, dataset.frames)
   method = methods.build(config, backbone, len(dataset.classes))
   if method.extract is None:
     raise ValueError(
@@ -64,7 +72,7 @@ def _splits(config):
 
 
 def build(config) -> None:
-  """Makes the features of every split of a config, on disk.
+  """Makes the features of every split of a config, or its tasks, on disk.
 
   Args:
     config: `lst.config.default()`, changed or not; whatever its cache mode.
@@ -74,14 +82,14 @@ def build(config) -> None:
       does.
   """
   from lst import cache
-  origin, dataset, splits = _splits(config)
-  codebook = None
-  for split, how, passes in splits:
-    store = cache.prepare(
-        origin, how, split, dataset.train, epochs=passes, codebook=codebook,
-        note={'data': dataset.name}, progress=_progress).store
-    codebook = store.codebook
-    print(f'{store.folder}: {store.rows:,} rows of {split.name!r}')
+  for origin, dataset, splits in _parts(config):
+    codebook = None
+    for split, how, passes in splits:
+      store = cache.prepare(
+          origin, how, split, dataset.train, epochs=passes, codebook=codebook,
+          note={'data': dataset.name}, progress=_progress).store
+      codebook = store.codebook
+      print(f'{store.folder}: {store.rows:,} rows of {split.name!r}')
 
 
 def _status(root) -> int:
@@ -90,11 +98,11 @@ def _status(root) -> int:
   if _CONFIG.value is None:
     return command.say(
         'status needs --config=FILE, such as configs/digits.py', command.USAGE)
-  origin, dataset, splits = _splits(_CONFIG.value)
   found = [
       cache.folder_of(
           cache.root_of(how.path),
           cache.key_of(origin, how, split, dataset.train))
+      for origin, dataset, splits in _parts(_CONFIG.value)
       for split, how, _ in splits]
   while True:
     told = [manifest.told(folder) for folder in found]

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from lst import staging
 from lst.data.examples import Example, Split
 from lst.data.splits import Slices
 
@@ -21,14 +22,12 @@ class Stamped(Protocol):
 def fingerprint(split: Split) -> str:
   """The sha256 of a split, in 64 hexadecimal digits.
 
-  Of a file it takes path, size and time of last change, of anything else in
-  memory the bytes, and the label of each; the stamp of a source that has one.
+  Of a file it takes path, size and time of last change, or that it is missing,
+  of anything else in memory the bytes, and the label of each; the stamp of a
+  source that has one.
 
   Args:
     split: as `build` gives it.
-
-  Raises:
-    OSError: a file is missing.
 
   >>> a, b = Example(np.zeros((1, 1), np.uint8), 3), Example(b'png', 3)
   >>> whole, same = Split('all', [a, b]), Split('all', [a, b])
@@ -52,9 +51,16 @@ def fingerprint(split: Split) -> str:
 
 
 def stamp_of(path: str) -> str:
-  """The path, size and time of last change of a file."""
-  stat = os.stat(path)
-  return f'{os.path.abspath(path)}:{stat.st_size}:{stat.st_mtime_ns}'
+  """The path, size and time of last change of a file; or that it is missing.
+
+  Whoever reads it says what becomes of that.
+  """
+  name = staging.name_of(path)
+  try:
+    stat = os.stat(path)
+  except OSError:
+    return f'{name}:missing'
+  return f'{name}:{stat.st_size}:{stat.st_mtime_ns}'
 
 
 def _digest(example: Example) -> bytes:

@@ -74,9 +74,23 @@ def fitted(
     raise ValueError(
         f'config.memory={config.memory}: no form of this step fits into '
         f'{limit / GIB:.2f} GiB of each device; {smallest}')
-  return changed(config, choice.changes), (
+  made = changed(config, choice.changes)
+  made.train.eval_batch_size = _evaluated(config, choice.micro, found, frames)
+  return made, (
       f'{total / GIB:.2f} of {limit / GIB:.2f} GiB a device: '
       f'{_told(config, choice)}')
+
+
+def _evaluated(config, micro: int, found: list, frames: int) -> int:
+  """Examples to evaluate at a time: no more than a step has.
+
+  Without a gradient they take no more memory than there.
+  """
+  video = config.data.video
+  views = video.test_clips * video.test_crops if frames else 1
+  devices = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, found).size
+  least = math.lcm(views, devices)
+  return min(config.train.eval_batch_size, max(micro // least, 1) * least)
 
 
 def refuse(config, what: str) -> None:
@@ -121,7 +135,9 @@ def choices(config, found: list, classes: int, frames: int) -> list[Choice]:
           changes | ({'train.microbatch': micro} if micro < most else {}),
           micro, factor * slower(micro) / slower(most))
       for factor, changes in _forms(config, backbone, classes)
-      for micro in _halved(most, devices)]
+      for micro in _halved(most, devices)
+      # Blocks on disk make the taps of a whole batch, whatever goes through.
+      if micro == most or config.backbone.blocks != 'disk']
   return sorted(out, key=lambda choice: choice.time)
 
 
@@ -132,7 +148,8 @@ def _forms(config, backbone, classes) -> Iterator[tuple[float, dict]]:
     if config.method != 'placed' and not config.tuning.remat:
       yield 4 / 3, {'tuning.remat': True}
     return
-  if config.side.taps or config.cache.mode in ('disk', 'ram'):
+  if config.side.taps or config.cache.mode in ('disk', 'ram') or (
+      config.backbone.blocks == 'disk'):
     return
   other = changed(config, {'side.keep': 'none'})
   if config.side.keep == 'exact' and methods.build(

@@ -79,7 +79,9 @@ def fragment(config, edges: tuple[tuple[int, int], ...], path) -> str:
   default = config_lib.flat(config_lib.default())
   lines = []
   for name, value in config_lib.flat(changed).items():
-    if value != default[name] and not name.startswith('search.'):
+    # Of what is trained all is said: a default may be another one some day.
+    said = value != default[name] or name.startswith('side.')
+    if said and not name.startswith('search.'):
       text = pprint.pformat(value, width=70, compact=True)
       text = text.replace('\n', '\n      ')
       lines.append(f'  config.{name} = {text}')

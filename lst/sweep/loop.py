@@ -16,6 +16,7 @@ from lst import (
     opening,
     report,
     sharding,
+    window,
     workdir,
 )
 from lst import config as config_lib
@@ -149,11 +150,15 @@ class _Sweep:
         else float('nan'), 'val_accuracy': float(accuracy.max())})
 
   def finish(self) -> dict[str, Any]:
-    """Tests and saves the winner; writes and shows the table."""
+    """Tests and saves the winner; writes and shows the table.
+
+    Raises:
+      NonFiniteError: there is none.
+    """
     parts, runs = self._parts, jax.device_get(self._runs)
     rows = hosts.agreed(lambda: table.rows(
         self._config, parts, self._folder, runs))
-    row = int(np.argmax(runs.best_accuracy))
+    row = _winner(runs)
     point = parts.points[int(runs.index[row])]
     built = build.rebuilt(parts.built, point)
     params = sharding.place(
@@ -183,3 +188,13 @@ class _Sweep:
       table.write(self._config, rows, self._folder)
     table.show(rows, self._folder)
     return result
+
+
+def _winner(runs: stacked.Runs) -> int:
+  """The row of the best run; NonFiniteError, if all have diverged."""
+  row = int(np.argmax(runs.best_accuracy))
+  if runs.best_accuracy[row] < 0:
+    raise window.NonFiniteError(
+        'the loss of every run is no number any more at its first validation: '
+        'lower config.sweep.lr, or set config.optimizer.clip_norm=1.0')
+  return row

@@ -70,7 +70,12 @@ def make(config) -> Parts:
   widest = points.copy(sweep[0])
   widest.side.rank = max(p.side.rank for p in sweep)
   widest.side.skip = min(p.side.skip for p in sweep)
-  built, batches_of = inputs.open_(config, build.build(widest))
+  built = build.build(widest)
+  if built.dataset.frames and config.sweep.skip:
+    raise ValueError(
+        'config.sweep.skip: of videos, taps that are skipped are not prepared, '
+        'so runs that differ in it share none; sweep it in runs of their own')
+  built, batches_of = inputs.open_(config, built)
   stops = evaluation_steps(config, built.steps, built.steps_per_epoch)
   return Parts(
       built, batches_of, sweep, [points.name(p, config) for p in sweep], stops,

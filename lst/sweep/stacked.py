@@ -82,8 +82,11 @@ def pick(runs: Runs, rows) -> Runs:
 
 
 def record(runs: Runs, accuracy, now: int) -> Runs:
-  """Keeps the parameters of the runs that were never better; of equals too."""
-  better = accuracy >= runs.best_accuracy
+  """Keeps the parameters of the runs that were never better; of equals too.
+
+  Never those of a run that diverged, whose accuracy is -1.
+  """
+  better = (accuracy >= 0) & (accuracy >= runs.best_accuracy)
 
   def choose(new, old):
     mask = better.reshape(-1, *[1] * (old.ndim - 1))

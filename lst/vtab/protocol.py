@@ -11,6 +11,8 @@ from lst.vtab.task import Task
 
 # Of the runs that are tested, unless `config.sweep.seed` names others.
 SEEDS = (0, 1, 2)
+# Fields that a suite's config always names.
+KEPT = 'side.'
 
 
 def seeds(config: ConfigDict) -> tuple[int, ...]:
@@ -77,11 +79,14 @@ def edges(config: ConfigDict, chosen: Mapping[str, Any]) -> list[str]:
 
 
 def as_file(config: ConfigDict, suite: str) -> str:
-  """A config file that gives `config`: every field that is not the default."""
+  """A config file that gives `config`: every field that is not the default.
+
+  And those of `KEPT`, so that it means the same when a default is another one.
+  """
   default = config_lib.flat(config_lib.default())
   changed = {
       name: value for name, value in config_lib.flat(config).items()
-      if value != default[name]}
+      if value != default[name] or name.startswith(KEPT)}
   lines = ''.join(f'      {n!r}: {v!r},\n' for n, v in changed.items())
   return f'''"""The config of a suite: what differs from the defaults.
 

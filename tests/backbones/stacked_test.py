@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lst import build, sharding, train
+from lst import build, export, sharding, train
 from lst import method as methods
 from lst.backbones import backbone as backbones
 from lst.backbones import loading, placing, quantised, stacked
@@ -34,6 +34,23 @@ def test_unstacking_gives_back_what_was_stacked():
   depth = vit_test.TINY.depth
   back = stacked.unstacked(stacked.stack(params, depth), depth)
   jax.tree.map(np.testing.assert_array_equal, back, params)
+
+
+@pytest.mark.parametrize('quantise', ['none', 'int8'])
+def test_weights_have_one_digest_in_a_loop_and_in_a_stack(weights, quantise):
+  """So a side network goes with either, and with no other weights."""
+  config = tiny.config(weights).backbone
+  config.quantise = quantise
+  frozen = {}
+  for config.blocks in ('loop', 'scan'):
+    frozen[config.blocks] = backbones.build(config).frozen
+  digests = {export.digest(x) for x in frozen.values()}
+  assert len(digests) == 1 and stacked.BLOCKS in frozen['scan']
+  other = jax.tree.map(lambda x: x, frozen['scan'])
+  last = jax.tree.leaves(other[stacked.BLOCKS])[-1]
+  changed = jax.tree.map(
+      lambda x: x.at[2].add(1) if x is last else x, other)
+  assert export.digest(changed) not in digests
 
 
 def program(vit, blocks: str) -> str:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from lst import cache, data
+from lst import config as config_lib
 from lst import method as methods
 from lst.cache import origins, preparing
+from lst.tasks import parts as parts_of_tasks
 from tests import commands, tiny
 
 EPOCHS = 50
@@ -225,6 +227,35 @@ def test_the_command_line(weights, tmp_path):
   assert shard.exists()
   assert 'freed' in run(*prune, root=root).stdout
   assert [p.name for p in root.iterdir()] == ['.locks']
+
+
+def of_tasks(weights):
+  """Two tasks with one test in common."""
+  config = tiny.config(weights)
+  for name, train in (('a', 'train[:20]'), ('b', 'train[20:30]')):
+    config.tasks[name] = config_lib.data()
+    config.tasks[name].update(dict(train=train, test='test[:5]'))
+  config.cache.mode = 'disk'
+  return config
+
+
+def test_of_a_config_of_tasks_the_features_of_each_are_made(weights, tmp_path):
+  root, file = tmp_path / 'root', tmp_path / 'config.py'
+  file.write_text(
+      'from tests.cache import preparing_test\n\n\ndef get_config():\n'
+      f'  return preparing_test.of_tasks({weights!r})\n')
+  done = run('build', f'--config={file}', root=root)
+  assert done.returncode == 0, done.stderr
+  for rows in ("20 rows of 'train[:20]'", "10 rows of 'train[20:30]'"):
+    assert rows in done.stdout
+  config = of_tasks(weights)
+  config.cache.path = str(root)
+  # They are what the run reads: it makes no other.
+  before = sorted(root.glob('*/about.json'))
+  assert len(before) == 3
+  for task in parts_of_tasks.make(config):
+    assert not task.batches_of.online
+  assert sorted(root.glob('*/about.json')) == before
 
 
 @pytest.mark.parametrize('arguments, said', [

@@ -273,6 +273,16 @@ def test_a_probe_of_videos_is_the_same_cached_or_not(
   _, batches_of = inputs.open_(config, built)
   masks = [b.mask for b in itertools.islice(batches_of.train(0), 5)]
   assert np.sum(masks) == 40 - 4
+  # So it is counted again by whoever finds these features.
+  config.cache.mode, config.cache.path = 'disk', str(tmp_path / 'cache')
+  for _ in range(2):
+    built = built._replace(dataset=data.build(config.data))
+    inputs.open_(config, built)
+    assert built.dataset.broken['train'] == 1
+  config.data.video.max_broken = 0.05
+  with pytest.raises(data.DataError, match='max_broken'):
+    inputs.open_(config, built._replace(dataset=data.build(config.data)))
+  config.data.video.max_broken = 0.2
   config.cache.mode, config.data.video.test_clips = 'off', 3
   built = built._replace(dataset=data.build(config.data))
   with pytest.raises(data.DataError, match='eval_batch_size'):

@@ -173,6 +173,33 @@ def test_the_best_parameters_are_kept():
   assert state.best_params['x'].tolist() == [1.0, 0.0]
   assert state.best_step.tolist() == [7, 1]
   np.testing.assert_allclose(state.best_accuracy, [0.5, 0.6])
+  # What diverged is no best, though there was none before.
+  state = state._replace(
+      params={'x': jnp.full(2, jnp.nan)}, best_accuracy=np.float32([-1, 0.6]))
+  state = stacked.record(state, np.float32([-1, -1]), 8)
+  assert state.best_params['x'].tolist() == [1.0, 0.0]
+  assert state.best_step.tolist() == [7, 1]
+
+
+def test_a_sweep_that_diverged_as_a_whole_says_so(weights, tmp_path):
+  config = make_config(weights, lr=(1e36, 1e37))
+  config.train.epochs = 1.0
+  with pytest.raises(train.NonFiniteError, match=r'lower config\.sweep\.lr'):
+    sweep.run(config, tmp_path)
+  assert not (tmp_path / 'best').exists()
+
+
+def test_of_videos_the_tapped_blocks_do_not_vary(weights, tmp_path):
+  config = make_config(weights, skip=(0, 1))
+  for k in range(8):
+    path = tmp_path / f'{k % 2}' / f'{k}.mp4'
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+  config.data.update(dict(
+      name='video_folder', path=str(tmp_path), train='all[:4]', val='all[4:]',
+      test=''))
+  with pytest.raises(ValueError, match=r'config\.sweep\.skip: of videos'):
+    parts.make(config)
 
 
 @pytest.fixture(scope='module')

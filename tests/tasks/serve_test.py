@@ -156,8 +156,8 @@ def test_what_does_not_fit_is_refused(
 def test_other_weights_of_the_same_name_and_shapes_are_refused(
     backbone, tmp_path):
   path = make(tmp_path, backbone, 0, about={
-      'weights': export.digest(backbone.frozen)})
-  assert lst.load(path, backbone).about['weights']
+      'sha256': export.digest(backbone.frozen)})
+  assert lst.load(path, backbone).about['sha256']
   assert len(lst.serve([path], backbone).paths) == 1
   frozen = jax.tree.map(lambda x: x, backbone.frozen)
   frozen['norm'] = {**frozen['norm'], 'bias': frozen['norm']['bias'] + 1e-6}
