@@ -157,19 +157,17 @@ def prepare(
   how = recipe(origin, _share(options, peers), split, train, codebook)
   note = _note(origin, split, work) | (note or {})
   store = build(root, name, how, note=note, say=say, progress=progress)
-  _count_broken(split, store, options.views)
-  return Prepared(store, choice)
+  return Prepared(_counted(store, split, options.views), choice)
 
 
-def _count_broken(split: Split, store: Store, views: int) -> None:
-  """Puts clips that had no features on the ledger, whoever made the others."""
-  if split.video is None:
-    return
+def _counted(store: Store, split: Split, views: int) -> Store:
+  """Puts clips without features on the ledger, whoever made those of others."""
   rows = np.flatnonzero(np.asarray(store.labels) == UNREADABLE)
   for index in dict.fromkeys((rows // views).tolist()):
     split.video.ledger.add(index, (
         f'video {index} could not be read when features were made; to try it '
         f'again, delete {store.folder}'))
+  return store
 
 
 def _choice(options, work, root, peers: Peers) -> estimate.Choice:
