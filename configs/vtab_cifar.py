@@ -14,8 +14,8 @@ A ready folder and the embedded backbone need no network, and 2 CPU cores:
         --config.data.train=train800val200 --config.backbone.weights=embedded \\
         --config.train.epochs=20 --config.optimizer.warmup_epochs=2
 
-(20 epochs: with that small backbone LoSA is past its best on eight images a
-class at 30.) Figures: experiments/first_results.
+(20 epochs are enough for that small backbone and ten images a class.) Figures:
+experiments/first_results.
 """
 
 from lst.config import default

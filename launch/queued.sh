@@ -60,14 +60,14 @@ trap remove EXIT
 # Quoted once more, for the shell of the machines.
 flags=$(printf ' %q' "$@" "--workdir=gs://$BUCKET/runs/$name" --processes=auto)
 install="(test -d lst || git clone -q '$SOURCE' lst) && cd lst &&
-  pip install -q -e '.[cloud]' 'jax[tpu]'"
+  launch/install.sh tpu"
 
 for ((attempt = 1; attempt <= attempts; attempt++)); do
   echo "attempt $attempt of $attempts: asking for $type in $ZONE"
   remove
   if wait_for_machines; then
     status=0
-    on_all "$install" && on_all "cd lst && PYTHON=python3 $entry$flags" ||
+    on_all "$install" && on_all "cd lst && PYTHON=.venv/bin/python $entry$flags" ||
       status=$?
     # 255 is that of an ssh whose machine is gone.
     if [[ $status == 0 ]]; then

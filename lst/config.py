@@ -1,7 +1,7 @@
 """The one schema of every option: its default and its meaning, locked.
 
 A config file starts from `default()`, changes what it needs and returns it;
-see `configs/`. A field that is not in `lst/options/` cannot be set.
+see `configs/`. A field that is not in `lst/options/` or below cannot be set.
 """
 
 import re

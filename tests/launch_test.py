@@ -199,6 +199,41 @@ def test_queued_says_how_to_call_it(arguments, tmp_path):
   assert status == 2 and 'usage:' in out and not calls
 
 
+# A Python that writes down what it was asked; of a version that fits, or not.
+PYTHON = """#!/usr/bin/env bash
+[ "$1" = -c ] && exit {status}
+echo "$0 $*" >>"$PLAY/calls"
+if [ "$2" = venv ]; then mkdir -p "$4/bin" && cp "$0" "$4/bin/python"; fi
+"""
+
+
+@pytest.mark.parametrize(('fit', 'expected'), [
+    ({'python3.12': 0, 'python3': 0}, ['python3.12 -m venv']),
+    ({'python3.11': 0}, ['python3.11 -m venv']),
+    # Ubuntu 22.04 has 3.10, and 3.11 to be installed.
+    ({}, ['apt-get -qq update',
+          'apt-get -qq install -y python3.11 python3.11-venv',
+          'python3.11 -m venv'])])
+def test_a_machine_gets_a_python_that_is_new_enough(tmp_path, fit, expected):
+  (tmp_path / 'bin').mkdir()
+  for name in ('python3.13', 'python3.12', 'python3.11', 'python3'):
+    file = tmp_path / 'bin' / name
+    file.write_text(PYTHON.format(status=fit.get(name, 1)))
+    file.chmod(0o755)
+  sudo = tmp_path / 'bin' / 'sudo'
+  sudo.write_text('#!/usr/bin/env bash\necho "$*" >>"$PLAY/calls"\n')
+  sudo.chmod(0o755)
+  venv = tmp_path / 'venv'
+  subprocess.run(
+      [LAUNCH / 'install.sh', 'tpu'], check=True, timeout=60, env={
+          **os.environ, 'PATH': f'{tmp_path / "bin"}:{os.environ["PATH"]}',
+          'PLAY': str(tmp_path), 'VENV': str(venv)})
+  calls = (tmp_path / 'calls').read_text().replace(f'{tmp_path}/bin/', '')
+  wanted = [*expected[:-1], f'{expected[-1]} --clear {venv}',
+            f'{venv}/bin/python -m pip install -q -e .[cloud] jax[tpu]']
+  assert calls.splitlines() == wanted
+
+
 # A bucket that is a folder, and a suite that does one more task a call.
 BUCKET = """#!/usr/bin/env bash
 here() { echo "${1/#gs:\\/\\//$PLAY/}"; }
