@@ -1,6 +1,7 @@
 """Files of a bucket (gs://, s3://), copied to the disk of this machine once."""
 
 import concurrent.futures
+import functools
 import hashlib
 import os
 import pathlib
@@ -32,7 +33,8 @@ def local(path: str | os.PathLike) -> str | os.PathLike:
   if not os.fspath(path).startswith(SCHEMES):
     return path
   remote = epath.Path(path)
-  folder = _root() / hashlib.sha256(path.rstrip('/').encode()).hexdigest()[:16]
+  digest = hashlib.sha256(path.rstrip('/').encode()).hexdigest()
+  folder = pathlib.Path(_root(os.environ.get('LST_STAGE', '')), digest[:16])
   folder.mkdir(parents=True, exist_ok=True)
   target = folder / remote.name
   # Several processes of a machine share the copy.
@@ -52,16 +54,15 @@ def name_of(path: str) -> str:
   Args:
     path: of a file. One that is no copy has its absolute path.
   """
-  path = os.path.abspath(path)
-  root = os.path.abspath(_root())
-  if os.path.commonpath([root, path]) != root:
-    return path
-  return f'staged:{os.path.relpath(path, root)}'
+  path, root = os.path.abspath(path), _root(os.environ.get('LST_STAGE', ''))
+  return f'staged:{path[len(root):]}' if path.startswith(root) else path
 
 
-def _root() -> pathlib.Path:
-  return pathlib.Path(
-      os.environ.get('LST_STAGE') or '~/.cache/lst/stage').expanduser()
+@functools.cache
+def _root(stage: str) -> str:
+  """The folder of all copies, with its last slash."""
+  path = os.path.expanduser(stage or '~/.cache/lst/stage')
+  return os.path.join(os.path.abspath(path), '')
 
 
 def _files(
@@ -76,14 +77,26 @@ def _files(
 
 
 def _copy(remote: epath.Path, target: pathlib.Path) -> None:
-  there = remote.stat()
-  changed = int(there.mtime or 0)
+  size, changed = remote.stat().length, _changed(remote)
   if target.exists():
     here = target.stat()
-    if (here.st_size, int(here.st_mtime)) == (there.length, changed):
+    if here.st_size == size and changed in (None, here.st_mtime_ns):
       return
   target.parent.mkdir(parents=True, exist_ok=True)
   part = target.with_name(f'{target.name}.part')
   remote.copy(part, overwrite=True)
-  os.utime(part, (changed, changed))
+  if changed is not None:
+    os.utime(part, ns=(changed, changed))
   part.replace(target)
+
+
+def _changed(remote: epath.Path) -> int | None:
+  """The time of last change in ns, to the microsecond; None if nobody tells."""
+  if seconds := remote.stat().mtime:
+    return int(seconds) * 10**9
+  import fsspec
+  try:
+    system, path = fsspec.core.url_to_fs(os.fspath(remote))
+    return int(system.modified(path).timestamp() * 1e6) * 1000
+  except (ImportError, NotImplementedError):
+    return None

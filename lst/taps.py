@@ -6,7 +6,7 @@
            weight (`lst.side.reading`), r wide, and takes it as the pass comes
            to that tap. The gradient of the weight needs the tap once more, and
            the pass is run a second time for it: a step takes two forward passes
-           and no tap is held, at any depth.
+           and no tap but the last is held, at any depth.
 
 No gradient enters the backbone under any of them.
 """

@@ -1,8 +1,8 @@
 """Paths of buckets, on a bucket in memory."""
 
 import json
-import os
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from lst import cache, data, export, staging, workdir, writers
 from lst import config as config_lib
+from lst.data.fingerprint import stamp_of
 
 
 class Bucket(MemoryFileSystem):
@@ -108,10 +109,17 @@ def test_data_of_a_bucket_is_copied_once(bucket, tmp_path, monkeypatch):
   assert (target / 'in' / 'y.txt').read_bytes() == b'yyy'
   assert (target / 'x.txt').stat().mtime == there
   # Other bytes, as many: the time tells.
+  stamp = stamp_of(str(target / 'x.txt'))
+  time.sleep(1e-3)
   (bucket / 'data' / 'a' / 'x.txt').write_bytes(b'z')
-  os.utime(target / 'x.txt', (1, 1))
   staging.local('gs://b/data/a')
   assert (target / 'x.txt').read_bytes() == b'z'
+  again = stamp_of(str(target / 'x.txt'))
+  assert again != stamp and again.startswith('staged:')
+  # Whoever copies it anew has the same.
+  (target / 'x.txt').unlink()
+  staging.local('gs://b/data/a')
+  assert stamp_of(str(target / 'x.txt')) == again
   assert staging.local('gs://b/data/a/x.txt').endswith('/x.txt')
   with pytest.raises(FileNotFoundError, match='gs://b/none'):
     staging.local('gs://b/none')

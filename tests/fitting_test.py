@@ -42,7 +42,7 @@ def test_blocks_on_disk_go_through_as_they_are(weights):
   assert tried(config) == [('', 8)]
 
 
-def test_what_is_evaluated_at_a_time_is_no_more_than_in_a_step(weights):
+def test_what_is_evaluated_at_a_time_has_whole_videos(weights):
   config, device = tiny.config(weights), jax.devices()[:1]
   config.train.eval_batch_size = 128
   assert [fitting._evaluated(config, n, device, 0) for n in (1, 64, 256)] == [

@@ -98,12 +98,13 @@ def _status(root) -> int:
   if _CONFIG.value is None:
     return command.say(
         'status needs --config=FILE, such as configs/digits.py', command.USAGE)
-  found = [
+  # Tasks may share a split.
+  found = list(dict.fromkeys(
       cache.folder_of(
           cache.root_of(how.path),
           cache.key_of(origin, how, split, dataset.train))
       for origin, dataset, splits in _parts(_CONFIG.value)
-      for split, how, _ in splits]
+      for split, how, _ in splits))
   while True:
     told = [manifest.told(folder) for folder in found]
     if all(complete for complete, _ in told) or not _WAIT.value:

@@ -29,6 +29,9 @@ def fingerprint(split: Split) -> str:
   Args:
     split: as `build` gives it.
 
+  Raises:
+    OSError: a file cannot be looked at.
+
   >>> a, b = Example(np.zeros((1, 1), np.uint8), 3), Example(b'png', 3)
   >>> whole, same = Split('all', [a, b]), Split('all', [a, b])
   >>> fingerprint(whole) == fingerprint(same)
@@ -58,7 +61,7 @@ def stamp_of(path: str) -> str:
   name = staging.name_of(path)
   try:
     stat = os.stat(path)
-  except OSError:
+  except (FileNotFoundError, NotADirectoryError):
     return f'{name}:missing'
   return f'{name}:{stat.st_size}:{stat.st_mtime_ns}'
 

@@ -20,7 +20,7 @@ def source(
   """Reads the names of the images; labels follow the sorted class names.
 
   The order is random, the same each time, and every class is spread evenly over
-  it: a slice has its share of each.
+  it: a slice of many more images than classes has its share of each.
 
   Args:
     path: a folder of <split>/<class>/* or, as the one split 'all', of
@@ -84,18 +84,21 @@ def _read(
         f'{folder}: {name!r} is not in the list of class names.'
         f'{nearest(name, known)} Add it there or rename the folder.'
       )
-    images = _shuffled(_images(folder, suffixes))
-    places += [(k + 0.5) / len(images) for k in range(len(images))]
-    paths += [os.path.join(folder, image) for image in images]
+    images = sorted(
+      (_dice(f'{name}/{image}'), image) for image in _images(folder, suffixes))
+    # One in each n-th part of the whole, somewhere in it.
+    places += [(k + _dice(f'{name}/{image} in its part')) / len(images)
+               for k, (_, image) in enumerate(images)]
+    paths += [os.path.join(folder, image) for _, image in images]
     targets += [labels[name]] * len(images)
   order = sorted(range(len(places)), key=places.__getitem__)
   return Files([paths[k] for k in order], [targets[k] for k in order])
 
 
-def _shuffled(names: list[str]) -> list[str]:
-  """In an order that has nothing to do with the names, and is theirs alone."""
-  return sorted(names, key=lambda name: hashlib.sha256(
-    os.fsencode(name)).digest())
+def _dice(text: str) -> float:
+  """From 0 to 1, of the text alone, and as good as random."""
+  digest = hashlib.blake2b(os.fsencode(text), digest_size=8).digest()
+  return int.from_bytes(digest, 'big') / 2**64
 
 
 def _images(folder: str, suffixes: tuple[str, ...]) -> list[str]:

@@ -67,15 +67,17 @@ def build(config) -> Data:
   train, val, test = (
     select(text, source.splits, source.name) if text else None
     for text in (config.train, config.val, config.test))
-  _check(train, {'val': val, 'test': test}, config.allow_overlap)
+  others, overlap = {'val': val, 'test': test}, config.allow_overlap
+  _check(train, others, len(source.classes), overlap)
   if source.video:
     train, val, test = _videos(config.video, (train, val, test))
   return Data(train, val, test, source.classes, source.name)
 
 
-def _check(train, others, overlap: bool) -> None:
+def _check(train, others, classes: int, overlap: bool) -> None:
   """Raises DataError where an evaluation would say nothing."""
-  _check_classes(train, others)
+  if train.size > classes:
+    _check_classes(train, others)
   if not overlap:
     _check_apart(train, others)
 
@@ -97,7 +99,7 @@ def _check_classes(train, others) -> None:
   """Raises DataError where nothing that is evaluated has a class of training.
 
   So it is with slices of a list that is sorted by class. Sources whose labels
-  are not at hand are not looked at.
+  are not at hand are not looked at, nor is what chance may bring about.
   """
   known = labels_of(train)
   for name, split in others.items():

@@ -75,22 +75,22 @@ def fitted(
         f'config.memory={config.memory}: no form of this step fits into '
         f'{limit / GIB:.2f} GiB of each device; {smallest}')
   made = changed(config, choice.changes)
-  made.train.eval_batch_size = _evaluated(config, choice.micro, found, frames)
-  return made, (
-      f'{total / GIB:.2f} of {limit / GIB:.2f} GiB a device: '
-      f'{_told(config, choice)}')
+  # Without a gradient an example takes no more memory than in a step.
+  rows = _evaluated(config, int(choice.micro * limit / total), found, frames)
+  said = _told(config, choice)
+  if rows < config.train.eval_batch_size:
+    made.train.eval_batch_size = rows
+    said += f'; {rows} are evaluated at a time'
+  return made, f'{total / GIB:.2f} of {limit / GIB:.2f} GiB a device: {said}'
 
 
-def _evaluated(config, micro: int, found: list, frames: int) -> int:
-  """Examples to evaluate at a time: no more than a step has.
-
-  Without a gradient they take no more memory than there.
-  """
+def _evaluated(config, most: int, found: list, frames: int) -> int:
+  """Examples to evaluate at a time, up to as many."""
   video = config.data.video
   views = video.test_clips * video.test_crops if frames else 1
   devices = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, found).size
   least = math.lcm(views, devices)
-  return min(config.train.eval_batch_size, max(micro // least, 1) * least)
+  return min(config.train.eval_batch_size, max(most // least, 1) * least)
 
 
 def refuse(config, what: str) -> None:

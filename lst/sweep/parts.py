@@ -71,11 +71,14 @@ def make(config) -> Parts:
   widest.side.rank = max(p.side.rank for p in sweep)
   widest.side.skip = min(p.side.skip for p in sweep)
   built = build.build(widest)
-  if built.dataset.frames and config.sweep.skip:
+  if built.dataset.frames and len({p.side.skip for p in sweep}) > 1:
     raise ValueError(
         'config.sweep.skip: of videos, taps that are skipped are not prepared, '
         'so runs that differ in it share none; sweep it in runs of their own')
-  built, batches_of = inputs.open_(config, built)
+  # What is cached is what the widest reads; all else is as it is asked for.
+  reading = points.copy(config)
+  reading.side.rank, reading.side.skip = widest.side.rank, widest.side.skip
+  built, batches_of = inputs.open_(reading, built)
   stops = evaluation_steps(config, built.steps, built.steps_per_epoch)
   return Parts(
       built, batches_of, sweep, [points.name(p, config) for p in sweep], stops,

@@ -49,10 +49,22 @@ def test_a_slice_has_its_share_of_each_class(
   assert [labels(built.train).count(k) for k in range(3)] == [16, 8, 24]
   for split in (built.val, built.test):
     assert [labels(split).count(k) for k in range(3)] == [2, 1, 3]
+  # Not in the order of classes within a part of it.
+  assert labels(built.train)[:6] != sorted(labels(built.train)[:6])
   # Of a class no part has the first names alone.
   names = {os.path.basename(built.train.source[i].image)
            for i in range(built.train.size) if labels(built.train)[i] == 2}
   assert names != {f'{i:02}.png' for i in range(24)}
+
+
+def test_chance_is_not_told_from_order_where_there_are_few(
+    tmp_path, write_image, make_config):
+  for k in range(12):
+    for i in range(2):
+      write_image(tmp_path / f'{k:02}' / f'{i}.png', i)
+  built = build(
+    make_config, tmp_path, train='all[:8]', val='all[8:12]', test='all[12:]')
+  assert built.train.size == 8
 
 
 def test_classes_alone_are_the_split_all(folder, make_config):
