@@ -26,7 +26,7 @@ def compiled_once(tmp_path_factory):
   if 'PYTEST_XDIST_WORKER' in os.environ:
     folder = folder.parent
   jax.config.update('jax_compilation_cache_dir', str(folder / 'compiled'))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
 
 
 # The files that take longest, and those that wait for processes, come first:

@@ -14,11 +14,12 @@ import safetensors.numpy
 from lst import hosts
 from tests import kills, runs
 
-# Any number of processes, and always two. Each attempt is a start of JAX in
-# every process: `KILLS=10 pytest -n 0 tests/kills_test.py` is the long form.
-# At most as many as there are steps for.
+# Each attempt is a start of JAX in every process: the long form is
+# `KILLS=10 pytest -n 0 tests/kills_test.py`; at most one kill for a step.
 KILLS = min(int(os.environ.get('KILLS', '3')), kills.LEAVES - 2)
-MANY, TWO = kills.plan(27, KILLS, (1, 2, 4)), kills.plan(4, 2, (2,))
+# Any number of processes; always two, a third as often.
+MANY = kills.plan(27, KILLS, (1, 2, 4))
+TWO = kills.plan(7, max(KILLS // 3, 1), (2,))
 
 
 class Done(NamedTuple):
@@ -77,7 +78,7 @@ def many(tmp_path_factory, weights, compiled):
 
 @pytest.fixture(scope='module')
 def two(tmp_path_factory, weights, compiled):
-  """Killed twice, with two processes each time, on kept features."""
+  """Killed, with two processes each time, on kept features."""
   job, ended = disturbed(
       tmp_path_factory.mktemp('two'), weights, 'disk', compiled, TWO)
   finished(job, 2)
