@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 
 matplotlib.use('Agg')
-from matplotlib import pyplot
+from matplotlib import pyplot, ticker
 
 from experiments.methods.methods import METHODS, backpropagates, under_tuned
 from experiments.methods.run import point_of
@@ -31,6 +31,8 @@ FIELDS = (
     'suite', 'task', 'group', 'method', 'seed', 'test_accuracy',
     'trainable_params', 'step_flops', 'peak_mib', 'step_ms', 'device',
     'memory_of')
+# Points of accuracy within which two labels would overlap.
+CLOSE = 1.2
 # Beside these, LoSA's distance is told.
 RIVALS = ('linear', 'attentive', 'lst', 'last', 'lora_qv', 'lora_all', 'full')
 
@@ -139,12 +141,21 @@ def plot(found: Scores, costs: dict, path: pathlib.Path, title: str) -> None:
       panel.errorbar(
           float(value), means.mean(), means.std(), capsize=2, fmt=mark,
           color=colour)
+      # Below the point where another one stands just above.
+      close = any(
+          0 < by_seed(other).mean() - means.mean() < CLOSE
+          for other in found.values())
       panel.annotate(
-          method, (float(value), means.mean()), xytext=(4, 4), fontsize=8,
-          textcoords='offset points')
+          method, (float(value), means.mean()), fontsize=8,
+          xytext=(4, -10 if close else 4), textcoords='offset points')
     panel.set(xscale='log', xlabel=label)
     panel.grid(alpha=0.3)
     panel.margins(x=0.2)
+    few = np.divide(*panel.get_xlim()[::-1]) < 100
+    panel.xaxis.set_major_locator(
+        ticker.LogLocator(subs=(1, 2, 3, 5) if few else (1,)))
+    panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=''))
+    panel.xaxis.set_minor_formatter(ticker.NullFormatter())
   panels[0].set_ylabel('mean test accuracy, %')
   figure.suptitle(f'{title}; circles: no backprop through the backbone')
   figure.tight_layout()
