@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import flax.traverse_util
@@ -14,11 +13,10 @@ import safetensors.numpy
 from etils import epath
 from ml_collections import ConfigDict
 
+from lst import cache, side
 from lst import config as config_lib
-from lst import side
-from lst.backbones.stacked import BLOCKS
+from lst.backbones.stacked import BLOCKS, unstacked
 from lst.backbones.streamed import OnDisk
-from lst.digest import of_parts
 
 FORMAT = 'lst-side-1'
 
@@ -128,19 +126,17 @@ def digest(weights: Any) -> str | None:
   here = all(
       x.is_fully_addressable or x.is_fully_replicated for x in leaves
       if isinstance(x, jax.Array))
-  return of_parts(_in_a_loop(weights)) if leaves and here else None
+  return cache.digest_of(_in_a_loop(weights)) if leaves and here else None
 
 
-def _in_a_loop(weights: dict) -> Iterator[dict]:
-  """Weights as blocks in a loop come: a stack of them is taken apart."""
+def _in_a_loop(weights: dict) -> dict:
+  """The weights with their blocks by name, as views of a stack of them."""
   if BLOCKS not in weights:
-    yield weights
-    return
+    return weights
   stack = jax.tree.map(np.asarray, weights[BLOCKS])
-  blocks = {f'block_{k}': k for k in range(len(jax.tree.leaves(stack)[0]))}
-  for name in sorted((weights.keys() - {BLOCKS}) | blocks.keys()):
-    yield {name: weights[name] if name in weights else jax.tree.map(
-        lambda x, k=blocks[name]: x[k], stack)}
+  return unstacked(
+      weights | {BLOCKS: stack}, len(jax.tree.leaves(stack)[0]),
+      lambda blocks, k: jax.tree.map(lambda x: x[k], blocks))
 
 
 def check(

@@ -77,10 +77,11 @@ def _files(
 
 
 def _copy(remote: epath.Path, target: pathlib.Path) -> None:
-  size, changed = remote.stat().length, _changed(remote)
+  there = remote.stat()
+  changed = _changed(remote, there.mtime)
   if target.exists():
     here = target.stat()
-    if here.st_size == size and changed in (None, here.st_mtime_ns):
+    if here.st_size == there.length and changed in (None, here.st_mtime_ns):
       return
   target.parent.mkdir(parents=True, exist_ok=True)
   part = target.with_name(f'{target.name}.part')
@@ -90,9 +91,9 @@ def _copy(remote: epath.Path, target: pathlib.Path) -> None:
   part.replace(target)
 
 
-def _changed(remote: epath.Path) -> int | None:
+def _changed(remote: epath.Path, seconds: int | None) -> int | None:
   """The time of last change in ns, to the microsecond; None if nobody tells."""
-  if seconds := remote.stat().mtime:
+  if seconds:
     return int(seconds) * 10**9
   import fsspec
   try:

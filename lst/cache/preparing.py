@@ -162,6 +162,8 @@ def prepare(
 
 def _counted(store: Store, split: Split, views: int) -> Store:
   """Puts clips without features on the ledger, whoever made those of others."""
+  if split.video is None:
+    return store
   rows = np.flatnonzero(np.asarray(store.labels) == UNREADABLE)
   for index in dict.fromkeys((rows // views).tolist()):
     split.video.ledger.add(index, (
