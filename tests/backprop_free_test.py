@@ -11,8 +11,8 @@ import pytest
 from lst import config as config_lib
 from lst import losses, method, report, step
 from lst.backbones.backbone import Backbone
+from lst.backbones.block import unchanged
 from lst.backbones.presets import preset
-from lst.backbones.vit import unchanged
 from lst.data import Batch
 from lst.method import Method
 from tests import tiny

@@ -32,7 +32,8 @@ def compiled_once(tmp_path_factory):
 # The files that take longest, and those that wait for processes, come first:
 # at the end of a run none of them is left to one core alone.
 FIRST = (
-    'kills_test.py', 'contracts_test.py', 'hosts_test.py', 'resume_test.py')
+    'kills_test.py', 'contracts_test.py', 'hosts_test.py', 'resume_test.py',
+    'run_test.py')
 
 
 def pytest_collection_modifyitems(items):

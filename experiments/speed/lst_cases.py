@@ -19,8 +19,8 @@ from experiments.speed import cases
 from lst import Features, Linear, LowRank, SideNetwork, data, losses, step
 from lst import method as methods
 from lst.backbones import backbone as backbones
+from lst.backbones.block import unchanged
 from lst.backbones.presets import preset
-from lst.backbones.vit import unchanged
 from lst.sweep import cuts, stacked
 
 HALF = (0.5, 0.5, 0.5)

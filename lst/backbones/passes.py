@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from lst.backbones import placing, stacked, streamed, visits
-from lst.backbones.vit import At, Gather, ViT, unchanged
+from lst.backbones.block import At, unchanged
+from lst.backbones.vit import Gather, ViT
 
 # From what is kept of blocks to the weights of one; None where it is a stack on
 # the device.

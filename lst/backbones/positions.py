@@ -111,12 +111,7 @@ def rotary(
   frequency = base ** -np.arange(0, 1, 4 / head_dim)
   angles = 2 * np.pi * place[:, :, None] * frequency
   angles = np.tile(angles.reshape(len(place), -1), 2)
-
-  def across(q):
-    low, high = jnp.split(q, 2, axis=-1)
-    return jnp.concatenate([-high, low], -1)
-
-  return _turning(angles, prefix, across)
+  return _turning(_by_halves, angles, prefix)
 
 
 def rotary_3d(
@@ -142,27 +137,34 @@ def rotary_3d(
       np.meshgrid(*map(np.arange, grid), indexing='ij'), -1).reshape(-1, 3)
   angles = (place[:, :, None] * frequency).reshape(len(place), -1)
   angles = np.pad(angles, ((0, 0), (0, head_dim - 3 * third)))
-
-  def across(q):
-    return jnp.stack([-q[..., 1::2], q[..., ::2]], -1).reshape(q.shape)
-
-  return _turning(angles, prefix, across)
+  return _turning(_by_pairs, angles, prefix)
 
 
 def _turning(
-    angles: np.ndarray, prefix: int, across: Callable[[Array], Array]
-) -> Callable[[Array], Array]:
-  """q cos + across(q) sin, by the angle of each token and channel."""
+    turn: Callable[[Array, Array, Array], Array], angles: np.ndarray,
+    prefix: int,
+) -> jax.tree_util.Partial:
+  """`turn` by the angle of each token and channel; a tree of the tables."""
   angles = np.pad(angles, ((prefix, 0), (0, 0)))
-  cos, sin = jnp.float32(np.cos(angles)), jnp.float32(np.sin(angles))
+  return jax.tree_util.Partial(
+      turn, jnp.float32(np.cos(angles)), jnp.float32(np.sin(angles)))
 
-  def rotate(q: Array) -> Array:
-    more = ((q.shape[2] - len(angles), 0), (0, 0))
-    turn, cross = jnp.pad(cos, more, constant_values=1.0), jnp.pad(sin, more)
-    turned = q * turn + across(q.astype(jnp.float32)) * cross
-    return turned.astype(q.dtype)
 
-  return rotate
+def _by_halves(cos: Array, sin: Array, q: Array) -> Array:
+  low, high = jnp.split(q, 2, axis=-1)
+  return _turned(cos, sin, q, jnp.concatenate([-high, low], -1))
+
+
+def _by_pairs(cos: Array, sin: Array, q: Array) -> Array:
+  across = jnp.stack([-q[..., 1::2], q[..., ::2]], -1).reshape(q.shape)
+  return _turned(cos, sin, q, across)
+
+
+def _turned(cos: Array, sin: Array, q: Array, across: Array) -> Array:
+  """q cos + across sin; tokens ahead of those of the tables stay."""
+  more = ((q.shape[2] - len(cos), 0), (0, 0))
+  cos, sin = jnp.pad(cos, more, constant_values=1.0), jnp.pad(sin, more)
+  return (q * cos + across.astype(jnp.float32) * sin).astype(q.dtype)
 
 
 # Ways to turn queries and keys: (grid, prefix, head_dim, base) -> rotate.

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lst.backbones.vit import ViT, unchanged
+from lst.backbones.block import unchanged
+from lst.backbones.vit import ViT
 
 # The key of the stack in the tree of weights.
 BLOCKS = 'blocks'

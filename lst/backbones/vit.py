@@ -9,58 +9,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from lst.backbones import layers, patches, positions
+from lst.backbones.block import At, Block, unchanged
 
-# `at(k, x) -> x` is called on each of the 2L + 1 states; see `ViT`.
-At = Callable[[int, Array], Array]
 # `gather(weights, x) -> weights` is called on those of a block, which are in
 # parts, ahead of their use on `x`.
 Gather = Callable[[dict, Array], dict]
-
-
-def unchanged(k: int, x: Array) -> Array:
-  """The default hook: goes on with the state as it is."""
-  del k
-  return x
-
-
-class Block(layers.Module):
-  """One pre-norm transformer block: attention, then an MLP."""
-
-  heads: int
-  hidden: int
-  activation: str
-  gated: bool
-  qkv_bias: bool
-  layer_scale: bool
-  eps: float
-  # Which of the two are run: both, but at the ends of a part of a network.
-  attends: bool = True
-  mixes: bool = True
-
-  @nn.compact
-  def __call__(
-      self,
-      x: Float[Array, 'b n d'],
-      at: At,
-      layer: int,
-      rotate: Callable[[Array], Array] | None = None,
-  ) -> Float[Array, 'b m d']:
-    """State 2l to state 2l + 2, `at` called on 2l + 1 and 2l + 2."""
-    if self.attends:
-      h = layers.LayerNorm(self.eps, name='norm1')(x)
-      h = layers.Attention(
-          self.heads, self.qkv_bias, name='attention')(h, rotate)
-      if self.layer_scale:
-        h = layers.LayerScale(name='scale1')(h)
-      x = at(2 * layer + 1, (x + h).astype(x.dtype))
-    if not self.mixes:
-      return x
-
-    h = layers.LayerNorm(self.eps, name='norm2')(x)
-    h = layers.Mlp(self.hidden, self.activation, self.gated, name='mlp')(h)
-    if self.layer_scale:
-      h = layers.LayerScale(name='scale2')(h)
-    return at(2 * layer + 2, (x + h).astype(x.dtype))
 
 
 def _gathered(block, gather: Gather | None, x: Array):

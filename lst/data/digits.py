@@ -1,5 +1,7 @@
 """The 1,797 handwritten digits that scikit-learn carries: real, offline."""
 
+import functools
+
 import numpy as np
 
 from lst.data.examples import Example, Source
@@ -45,14 +47,20 @@ def split_indices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def source() -> Source:
   """The digits as 8 x 8 grey images, 0..16 scaled to 0..255."""
+  images, labels = _read()
+  parts = split_indices(labels)
+  splits = {
+    name: Arrays(images[part], labels[part])
+    for name, part in zip(('train', 'test'), parts, strict=True)
+  }
+  return Source('digits', splits, CLASSES)
+
+
+@functools.cache
+def _read() -> tuple[np.ndarray, np.ndarray]:
+  """All images and labels, whose text is taken apart once."""
   # Imported here: it takes most of a second.
   from sklearn.datasets import load_digits
 
   digits = load_digits()
-  images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-  parts = split_indices(digits.target)
-  splits = {
-    name: Arrays(images[part], digits.target[part])
-    for name, part in zip(('train', 'test'), parts, strict=True)
-  }
-  return Source('digits', splits, CLASSES)
+  return np.rint(digits.images * (255 / 16)).astype(np.uint8), digits.target

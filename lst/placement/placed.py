@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lst.backbones.backbone import Backbone, extractor
+from lst.backbones.block import At, unchanged
 from lst.backbones.layers import ACTIVATIONS, LayerNorm
-from lst.backbones.vit import At, unchanged
 from lst.features import Features
 from lst.placement.edges import Edge, Passes, passes
 from lst.product import by_row, kept, times

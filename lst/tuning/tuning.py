@@ -8,7 +8,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Num
 
 from lst.backbones.backbone import Backbone
-from lst.backbones.vit import At, unchanged
+from lst.backbones.block import At, unchanged
 
 Params = Any
 _STATE = 'state'

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lst.backbones import backbone as backbones
-from lst.backbones.vit import unchanged
+from lst.backbones.block import unchanged
 from tests.backbones import vit_test
 
 HALF = (0.5, 0.5, 0.5)

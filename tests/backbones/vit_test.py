@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lst.backbones import layers
 from lst.backbones.presets import EXTRAS, SIZES, preset
 from lst.backbones.vit import ViT
 
@@ -86,6 +87,28 @@ def test_a_changed_state_changes_what_follows_and_nothing_before(k):
     np.testing.assert_array_equal(plain[i], changed[i])
   for i in range(k + 1, 6):
     assert np.abs(plain[i] - changed[i]).max() > 1e-3
+
+
+@pytest.mark.parametrize('name', ['plain', 'rotary'])
+def test_blocks_alike_are_traced_once(name, monkeypatch):
+  traced = []
+  plain = layers.Attention.__call__
+
+  def counted(self, x, rotate=None):
+    traced.append(x.shape)
+    return plain(self, x, rotate)
+
+  monkeypatch.setattr(layers.Attention, '__call__', counted)
+  vit = VARIANTS[name].clone(depth=3, eps=1.5e-6)
+  params, x = random_params(vit), images(batch=3)
+  traced.clear()
+  texts = [
+      jax.jit(lambda p, x: vit.apply({'params': p}, x)).lower(
+          params, x).as_text() for _ in range(2)]
+  assert len(traced) == 1
+  # And all of them are in each program, as if they had been.
+  assert texts[0] == texts[1]
+  assert texts[0].count('dot_general') % 3 == 1
 
 
 def test_a_state_can_be_cut_short():

@@ -1,5 +1,6 @@
 """This project's own format: the canonical tree, and the model in metadata."""
 
+import functools
 import json
 
 import flax.traverse_util
@@ -16,10 +17,18 @@ _FIELDS = ('vit', 'image_size', 'mean', 'std', 'cls')
 
 def shapes_of(vit: ViT) -> dict[str, tuple[int, ...]]:
   """{'block_0/mlp/up/kernel': shape, ...} of every parameter of a model."""
+  # All blocks are as the first one.
+  tree = dict(_shapes(vit.clone(depth=min(vit.depth, 1))))
+  block = tree.pop('block_0', None)
+  blocks = {f'block_{k}': block for k in range(vit.depth)}
+  return flax.traverse_util.flatten_dict(blocks | tree, sep='/')
+
+
+@functools.lru_cache(maxsize=64)
+def _shapes(vit: ViT) -> dict:
   tree = jax.eval_shape(lambda: vit.init(
       jax.random.key(0), jnp.zeros((1, *vit.tile, 3)))['params'])
-  flat = flax.traverse_util.flatten_dict(tree, sep='/')
-  return {name: leaf.shape for name, leaf in flat.items()}
+  return jax.tree.map(lambda leaf: leaf.shape, tree)
 
 
 def metadata_of(
