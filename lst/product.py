@@ -17,6 +17,9 @@ from jaxtyping import Array, Float
 _keep = jax.lax.optimization_barrier
 
 
+# Without a trace of `jit` in the program; but `einsum` looks through a product
+# once for its shapes, and not wherever it stands.
+@functools.partial(jax.jit, static_argnums=0, inline=True)
 def _einsum(spec: str, x: Array, y: Array) -> Array:
   return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32)
 

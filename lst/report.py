@@ -1,6 +1,5 @@
 """What a run tells about itself: its banner, its result, its files."""
 
-import functools
 import importlib.metadata
 import json
 import platform
@@ -12,10 +11,9 @@ import numpy as np
 from etils import epath
 
 from lst import config as config_lib
-from lst import data, export, hosts, sharding, step, watch, workdir
-from lst import inputs as inputs_lib
+from lst import data, export, hosts, sharding, watch, workdir
 from lst.backbones.streamed import OnDisk
-from lst.plan import flops as products
+from lst.plan import flops
 from lst.screen import shown, table
 
 PACKAGES = (
@@ -42,14 +40,6 @@ def versions() -> dict[str, str]:
   return out
 
 
-def flops(compiled) -> float | None:
-  """FLOPs of a compiled function on one device, where the compiler tells."""
-  costs = compiled.cost_analysis()
-  if isinstance(costs, list):
-    costs = costs[0] if costs else None
-  return costs.get('flops') if costs else None
-
-
 def peak_memory() -> int:
   """Largest device memory in use so far, in bytes; of the process on a CPU."""
   stats = jax.local_devices()[0].memory_stats() or {}
@@ -59,63 +49,45 @@ def peak_memory() -> int:
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def forward_flops(config, built) -> float | None:
+def forward_flops(config, built) -> float:
   """FLOPs of the frozen backbone on one training batch, on one device."""
   backbone, count = built.backbone, config.train.batch_size
   size = backbone.input_size if backbone.tubelet else backbone.image_size
   count *= 1 if backbone.tubelet else max(backbone.frames, 1)
   image = jax.ShapeDtypeStruct((*size, 3), np.uint8)
   images = batch_shapes(image, count, built.mesh).inputs
-  if built.backbone.states:
-    # Of a scan a compiler counts one block; without it, it would compile all.
-    counted = products.count(built.backbone.states, built.weights, images)
-    return counted / built.mesh.size
-  return flops(
-      jax.jit(built.backbone.apply).lower(built.weights, images).compile())
+  counted = flops.count(
+      backbone.states or backbone.apply, built.weights, images)
+  return counted / built.mesh.size
 
 
-def step_flops(
-    config, built, inputs, compiled
-) -> tuple[float | None, float | None]:
+def step_flops(config, built, inputs) -> tuple[float, float]:
   """FLOPs of a training step, and of the backbone's forward pass, on a batch.
 
-  Compilers count the body of a loop once, and a batch goes through in a loop
-  where it comes in parts: then the step is counted as one of the whole batch.
+  On one device, and of products alone (`lst.plan.flops`).
   """
   forward = forward_flops(config, built)
-  if not forward:
-    return None, None
-  shapes, beside = inputs.shapes, inputs.online and built.method.readout
-  if beside:
-    # The backbone and what stands beside it, each by itself.
-    built, shapes = inputs_lib.beside(built)[1:]
-  elif built.parts == 1 and not built.backbone.states:
-    return flops(compiled), forward
-  whole = functools.partial(
-      step.train_step, predict=built.predict, loss=built.loss,
-      optimizer=built.optimizer)
-  batch = batch_shapes(shapes, config.train.batch_size, built.mesh)
-  if not beside and built.backbone.states:
-    counted = products.count(whole, built.state, built.frozen, batch)
-    return counted / built.mesh.size, forward
-  counted = jax.jit(whole).lower(built.state, built.frozen, batch).compile()
-  return bool(beside) * forward + flops(counted), forward
+  batch = batch_shapes(inputs.shapes, config.train.batch_size, built.mesh)
+  counted = flops.count(built.train_step, built.state, built.frozen, batch)
+  # Taps of images are made by a program of their own.
+  apart = inputs.online and isinstance(inputs.shapes, tuple)
+  return counted / built.mesh.size + apart * forward, forward
 
 
 def compile_and_show(config, built, inputs, folder, first, memory=''):
   """Compiles the training step and prints the banner, with `memory`'s row.
 
   Returns:
-    (the compiled step, {'flops_step': on one device or None,
-    'flops_step_over_forward': ratio or None}).
+    (the compiled step, {'flops_step': on one device,
+    'flops_step_over_forward': their ratio}).
   """
   console = shown()
   batch = batch_shapes(inputs.shapes, config.train.batch_size, built.mesh)
   with console.status('compiling'):
     train_step = built.train_step.lower(
         built.state, built.frozen, batch).compile()
-    of_step, forward = step_flops(config, built, inputs, train_step)
-    ratio = of_step and of_step / forward
+    of_step, forward = step_flops(config, built, inputs)
+    ratio = of_step / forward
   if hosts.first():
     rows = banner(config, built, folder, first, ratio)
     rows |= {'memory': memory} if memory else {}

@@ -9,13 +9,13 @@ import optax
 import pytest
 
 from lst import config as config_lib
-from lst import losses, method, report, step
+from lst import losses, method, step
 from lst.backbones.backbone import Backbone
 from lst.backbones.block import unchanged
 from lst.backbones.presets import preset
 from lst.data import Batch
 from lst.method import Method
-from tests import tiny
+from tests import compiling, tiny
 
 # Step FLOPs over forward FLOPs.
 MOST, MOST_LOSA = 1.1, 1.05
@@ -153,7 +153,7 @@ def step_over_forward(adapted, backbone, examples):
   forward = jax.jit(backbone.apply).lower(
       backbone.frozen, batch.inputs).compile()
   trained = lower(adapted, backbone.frozen, batch).compile()
-  return report.flops(trained) / report.flops(forward)
+  return compiling.flops(trained) / compiling.flops(forward)
 
 
 @pytest.mark.parametrize('entry', tiny.SIDE_CASES, ids=tiny.case_id)

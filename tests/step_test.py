@@ -84,8 +84,9 @@ def test_a_run_in_micro_batches_is_the_same(weights, tmp_path):
     results.append(train.run(config, tmp_path / str(microbatch)))
   whole, parts = results
   assert parts['test_loss'] == pytest.approx(whole['test_loss'], rel=1e-4)
-  assert parts['flops_step_over_forward'] == pytest.approx(
-      whole['flops_step_over_forward'])
+  # Products of weights alone are made for each part.
+  few, one = (x['flops_step_over_forward'] for x in (parts, whole))
+  assert one < few < 1.002 * one
   assert parts['config']['train.microbatch'] == 4
 
 

@@ -1,6 +1,7 @@
 """The compiled programs of a run of several tasks."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from lst import (
     step,
 )
 from lst.evaluate import scored
+from lst.plan import flops
 from lst.sweep import stacked
 from lst.tasks import mixed, parts
 
@@ -70,40 +72,38 @@ class Programs:
 
   def step(self, members, runs: stacked.Runs, batches):
     """(all tasks, sums of the members in `order`) after one more batch."""
-    compiled, codebooks = self._of(members, runs)
+    if members not in self._compiled:
+      self.compile(members, runs)
+    compiled, codebooks = self._compiled[members]
     return compiled(runs, codebooks, batches, self._plan)
 
-  def compile(self, members, runs: stacked.Runs) -> dict[str, float | None]:
+  def compile(self, members, runs: stacked.Runs) -> dict[str, Any]:
     """Compiles the step of the members; returns the facts about it."""
-    compiled, _ = self._of(members, runs)
+    groups = self.groups(members)
+    codebooks, shapes = zip(*map(self._given, groups), strict=True)
+    program = jax.jit(
+        functools.partial(self._step, groups=groups),
+        out_shardings=sharding.replicated(self._mesh))
+    given = runs, codebooks, shapes, self._plan
+    self._compiled[members] = program.lower(*given).compile(), codebooks
     forward = report.forward_flops(self._config, self._built)
-    flops, ahead = report.flops(compiled), len(self.groups(members)[0])
+    counted = flops.count(program, *given) / self._mesh.size
     return {
         'flops_step_over_forward': (
-            (ahead + flops / forward) / len(members)
-            if flops and forward else None),
+            len(groups[0]) + counted / forward) / len(members),
         'trained_with': [self._tasks[k].name for k in members]}
 
-  def _of(self, members, runs):
-    if members not in self._compiled:
-      groups = self.groups(members)
-      codebooks = tuple(
-          sharding.place(
-              jax.tree.map(lambda *xs: jnp.stack(xs), *(
-                  self._tasks[k].built.frozen for k in group)),
-              sharding.replicated(self._mesh)) if group else None
-          for group in groups)
-      shapes = tuple(
-          report.batch_shapes(
-              self._tasks[group[0]].batches_of.shapes,
-              len(group) * self._config.train.batch_size, self._mesh)
-          if group else None for group in groups)
-      compiled = jax.jit(
-          functools.partial(self._step, groups=groups),
-          out_shardings=sharding.replicated(self._mesh)).lower(
-              runs, codebooks, shapes, self._plan).compile()
-      self._compiled[members] = compiled, codebooks
-    return self._compiled[members]
+  def _given(self, group: list[int]) -> tuple[Any, Any]:
+    """What a step is given of a group: (codebooks, shapes of its batch)."""
+    if not group:
+      return None, None
+    own = [self._tasks[k].built.frozen for k in group]
+    codebooks = jax.tree.map(lambda *xs: jnp.stack(xs), *own)
+    return (
+        sharding.place(codebooks, sharding.replicated(self._mesh)),
+        report.batch_shapes(
+            self._tasks[group[0]].batches_of.shapes,
+            len(group) * self._config.train.batch_size, self._mesh))
 
   def _step(self, runs, codebooks, batches, plan, *, groups):
     """One step of the tasks of both groups; pure."""
