@@ -61,6 +61,8 @@ def build(config) -> Built:
   _check(config.train, mesh)
   check_blocks(config.backbone.blocks, mesh)
   dataset = data.build(config.data)
+  # What cannot be is told ahead of the backbone, whose weights may be large.
+  data.viewed(dataset.train, config.data.augment, config.data.views)
   backbone = backbones.build(config.backbone)
   weights = sharding.place(backbone.frozen, placing.in_its_memory(
       sharding.frozen(mesh, config.mesh.min_size)))

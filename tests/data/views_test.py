@@ -5,9 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from lst import data
+from lst import build, data
 from lst.data import views
 from lst.data.examples import Example
+from tests import tiny
 
 N = 11
 
@@ -159,3 +160,10 @@ def test_rows_for_evaluation_are_padded():
 def test_views_that_are_not_there_are_told(augment, number, message):
   with pytest.raises(data.DataError, match=message):
     train(1, augment=augment, views=number)
+
+
+def test_they_are_told_ahead_of_the_backbone():
+  config = tiny.config('no/such/file.safetensors')
+  config.data.augment, config.data.views = 'flop', 2
+  with pytest.raises(data.DataError, match="augment is 'flop'"):
+    build.build(config)
