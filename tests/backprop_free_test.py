@@ -15,7 +15,7 @@ from lst.backbones.block import unchanged
 from lst.backbones.presets import preset
 from lst.data import Batch
 from lst.method import Method
-from tests import compiling, tiny
+from tests import tiny
 
 # Step FLOPs over forward FLOPs.
 MOST, MOST_LOSA = 1.1, 1.05
@@ -153,7 +153,7 @@ def step_over_forward(adapted, backbone, examples):
   forward = jax.jit(backbone.apply).lower(
       backbone.frozen, batch.inputs).compile()
   trained = lower(adapted, backbone.frozen, batch).compile()
-  return compiling.flops(trained) / compiling.flops(forward)
+  return trained.cost_analysis()['flops'] / forward.cost_analysis()['flops']
 
 
 @pytest.mark.parametrize('entry', tiny.SIDE_CASES, ids=tiny.case_id)

@@ -56,12 +56,6 @@ def _quick_options(plain):
   return options
 
 
-def flops(compiled) -> float:
-  """FLOPs of a compiled program on one device, as its compiler tells them."""
-  costs = compiled.cost_analysis()
-  return (costs[0] if isinstance(costs, list) else costs)['flops']
-
-
 class Programs(collections.OrderedDict):
   """Compiled programs of this process by JAX's key of what they are made of.
 

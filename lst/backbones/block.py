@@ -41,7 +41,15 @@ class Block(layers.Module):
       layer: int,
       rotate: Callable[[Array], Array] | None = None,
   ) -> Float[Array, 'b m d']:
-    """State 2l to state 2l + 2, `at` called on 2l + 1 and 2l + 2."""
+    """State 2l to state 2l + 2.
+
+    Args:
+      x: state 2l, or 2l + 1 where the block does not attend.
+      at: called on states 2l + 1 and 2l + 2; None: on none, and nothing is
+        looked up of what was traced before.
+      layer: l, for `at` alone.
+      rotate: turns queries and keys.
+    """
     if at is None or self.is_initializing():
       return self._plain(x, at or unchanged, layer, rotate)
     weights = self.variables['params']
