@@ -50,8 +50,10 @@ def attention(
   """
   b, _, width = x.shape
   qkv = dense(module, 'qkv', x, 3 * width).astype(x.dtype)
-  qkv = qkv.reshape(b, -1, 3, heads, width // heads)
-  q, k, v = qkv.transpose(2, 0, 3, 1, 4)
+  # Split before they are turned: see `lst.backbones.layers.Attention`.
+  q, k, v = (
+      part.reshape(b, -1, heads, width // heads).transpose(0, 2, 1, 3)
+      for part in jnp.split(qkv, 3, axis=-1))
   q = q[:, :, silent:] * q.shape[-1] ** -0.5
   weights = jax.nn.softmax(product('bhnd,bhmd->bhnm', q, k)).astype(x.dtype)
   y = product('bhnm,bhmd->bhnd', weights, v).astype(x.dtype)
