@@ -33,7 +33,8 @@ class Built(NamedTuple):
     state: at step 0, on the mesh.
     optimizer: of `state`.
     loss: (logits, labels) -> losses (B,).
-    train_step, eval_step: jitted, of `predict`.
+    train_step, eval_step: jitted, of `predict`. A step takes its state's
+      memory for the next one's: the state given is gone.
     parts: that a batch goes through a training step in.
     steps, steps_per_epoch: of the whole run; of a pass over the training data.
   """
@@ -188,7 +189,8 @@ def _with_predict(built: Built, predict, frozen) -> Built:
       step.eval_step, predict=predict, loss=losses.cross_entropy)
   return built._replace(
       predict=predict, frozen=frozen,
-      train_step=jax.jit(train_step, out_shardings=everywhere),
+      train_step=jax.jit(
+          train_step, out_shardings=everywhere, donate_argnums=0),
       eval_step=jax.jit(eval_step, out_shardings=everywhere))
 
 

@@ -104,7 +104,7 @@ def case(request, weights):
 
 def steps(built, batch, count, state=None):
   """The state and the last sums after `count` steps on one batch."""
-  state = built.state if state is None else state
+  state = tiny.copied(built.state if state is None else state)
   placed = sharding.put_batch(batch, built.mesh)
   for _ in range(count):
     state, sums = built.train_step(state, built.frozen, placed)
@@ -287,6 +287,20 @@ def test_a_checkpoint_gives_back_the_same_state(case, batch, tmp_path):
       steps(built, batch, 1, back.state), steps(built, batch, 1, state))
   with pytest.raises(AssertionError):
     assert_same_bits(built.state, state)
+
+
+def test_a_step_takes_the_memory_of_its_state(case, batch):
+  built = case.eight
+  state, frozen = tiny.copied(built.state), built.frozen
+  placed = sharding.put_batch(batch, built.mesh)
+  if case.name == 'full':
+    used = built.train_step.lower(
+        state, frozen, placed).compile().memory_analysis()
+    assert used.alias_size_in_bytes == sum(
+        x.nbytes for x in jax.tree.leaves(state))
+  built.train_step(state, frozen, placed)
+  assert all(x.is_deleted() for x in jax.tree.leaves(state))
+  assert not any(x.is_deleted() for x in jax.tree.leaves(frozen))
 
 
 def test_as_many_parameters_as_declared(case):

@@ -75,7 +75,8 @@ def test_each_device_gets_its_own_rows_and_no_others(batch):
 
 def test_frozen_and_state_are_whole_on_every_device(built, batch):
   placed = sharding.put_batch(batch, built.mesh)
-  after, sums = built.train_step(built.state, built.frozen, placed)
+  after, sums = built.train_step(
+      tiny.copied(built.state), built.frozen, placed)
   scored = built.eval_step(after.params, built.frozen, placed)
   for tree in (built.frozen, built.state, after, sums, scored):
     for leaf in jax.tree.leaves(tree):

@@ -45,6 +45,12 @@ def random_like(tree, seed=0, scale=0.4):
       lambda x: jnp.asarray(scale * rng.normal(size=x.shape), x.dtype), tree)
 
 
+def copied(tree):
+  """The same arrays in memory of their own, for a step to use up."""
+  return jax.tree.map(
+      lambda x: jax.device_put(np.array(x), x.sharding), tree)
+
+
 def normal(*shape: int, seed=0) -> jax.Array:
   """Normal values in f32; nothing is compiled for their shape."""
   rng = np.random.default_rng(seed)

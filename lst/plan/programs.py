@@ -180,8 +180,8 @@ def _sizes(
   state, batch = _on(state, everywhere), _on(batch, split)
   if adapted.readout is None or train.keywords['parts'] > 1:
     of = functools.partial(train, predict=adapted.predict)
-    used, taps = _compiled(of, state, frozen, batch), 0
-    work = used.temp_size_in_bytes + used.output_size_in_bytes
+    used, taps = _compiled(of, state, frozen, batch, donated=0), 0
+    work = _work(used)
   else:
     # As a run does it: features by a program of their own, then the step.
     made = _compiled(
@@ -190,10 +190,10 @@ def _sizes(
     shapes = _on(shapes, split)
     norm = frozen['norm']
     of = functools.partial(train, predict=_reader(adapted, backbone.eps))
-    used = _compiled(of, state, norm, batch._replace(inputs=shapes))
+    used = _compiled(
+        of, state, norm, batch._replace(inputs=shapes), donated=0)
     taps = 2 * made.output_size_in_bytes
-    work = max(made.temp_size_in_bytes,
-               used.temp_size_in_bytes + used.output_size_in_bytes)
+    work = max(made.temp_size_in_bytes, _work(used))
   return Sizes(
       nbytes(frozen) - streamed, nbytes(state.params), nbytes(state.opt_state),
       nbytes(batch), taps, work, streamed)
@@ -208,9 +208,15 @@ def _reader(adapted: methods.Method, eps: float) -> Callable:
   return predict
 
 
-def _compiled(function: Callable, *args: Any):
-  """What the compiler says of memory."""
-  lowered = jax.jit(function).lower(*args)
+def _work(used) -> int:
+  """Bytes of a program beside what it is given."""
+  return (used.temp_size_in_bytes + used.output_size_in_bytes
+          - used.alias_size_in_bytes)
+
+
+def _compiled(function: Callable, *args: Any, donated: int | None = None):
+  """What the compiler says of memory; the argument `donated` is used up."""
+  lowered = jax.jit(function, donate_argnums=donated).lower(*args)
   device = jax.tree.leaves(args)[0].sharding.device_set.copy().pop()
   # A device that is there is compiled for as a run does it.
   here = device in jax.local_devices()
