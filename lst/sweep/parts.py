@@ -120,7 +120,7 @@ class Programs:
     one = functools.partial(_one, config=config, built=built, parts=self.cuts)
     self._step = jax.jit(
         functools.partial(stacked.train_step, one=one),
-        out_shardings=everywhere, static_argnames='chunk')
+        out_shardings=everywhere, static_argnames='chunk', donate_argnums=0)
     self._score = jax.jit(
         functools.partial(stacked.eval_step, one=functools.partial(
             step.eval_step, predict=parts.batches_of.val.reader.predict,
@@ -170,7 +170,7 @@ class Programs:
       self.chunk = -(-(self.chunk or count) // 2)
 
   def step(self, runs: stacked.Runs, batch):
-    """(runs, sums of each) after one more batch."""
+    """(runs, sums of each) after one more batch; uses the given runs up."""
     return self._of(runs)(runs, self._built.frozen, batch, *self._rates)
 
   def score(self, params, frozen, batch):

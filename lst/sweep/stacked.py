@@ -70,9 +70,11 @@ def start(params: list[dict], optimizer) -> Runs:
   """All runs at step 0."""
   count = len(params)
   stacked = jax.tree.map(jnp.asarray, stack(params))
+  # A step uses its runs up, each array of them once.
+  best = jax.tree.map(jnp.copy, stacked)
   return Runs(
       np.arange(count, dtype=np.int32), np.zeros(count, np.int32), stacked,
-      jax.jit(jax.vmap(optimizer.init))(stacked), stacked,
+      jax.jit(jax.vmap(optimizer.init))(stacked), best,
       np.full(count, -1, np.float32), np.zeros(count, np.int32))
 
 

@@ -71,7 +71,10 @@ class Programs:
     return tuple(out)
 
   def step(self, members, runs: stacked.Runs, batches):
-    """(all tasks, sums of the members in `order`) after one more batch."""
+    """(all tasks, sums of the members in `order`) after one more batch.
+
+    It uses the given runs up.
+    """
     if members not in self._compiled:
       self.compile(members, runs)
     compiled, codebooks = self._compiled[members]
@@ -83,7 +86,7 @@ class Programs:
     codebooks, shapes = zip(*map(self._given, groups), strict=True)
     program = jax.jit(
         functools.partial(self._step, groups=groups),
-        out_shardings=sharding.replicated(self._mesh))
+        out_shardings=sharding.replicated(self._mesh), donate_argnums=0)
     given = runs, codebooks, shapes, self._plan
     self._compiled[members] = program.lower(*given).compile(), codebooks
     forward = report.forward_flops(self._config, self._built)

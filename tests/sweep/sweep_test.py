@@ -57,10 +57,11 @@ def batches(made):
 
 def trained(config, made, chunk=0):
   config.sweep.chunk = chunk
-  state = parts.start(made)
+  began = state = parts.start(made)
   programs = parts.Programs(config, made, state)
   for batch in batches(made):
     state, sums = programs.step(state, batch)
+  assert all(x.is_deleted() for x in jax.tree.leaves(began))
   return state, sums
 
 

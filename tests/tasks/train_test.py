@@ -162,9 +162,11 @@ def test_bf16_and_padding_stays_zero(weights):
         k: Batch(rng.integers(0, 256, (12, 16, 16, 3), np.uint8),
                  rng.integers(0, 2, 12, np.int32), np.ones(12, np.float32))
         for k in members}
-    before = jax.device_get(runs_.params)
+    given, before = runs_, jax.device_get(runs_.params)
     runs_, sums = programs.step(
         members, runs_, programs.put(members, batches))
+    # Not the parameters, which `before` looks at.
+    assert all(x.is_deleted() for x in jax.tree.leaves(given.opt_state))
   few = programs.order(members).index(1)
   kernel = jax.device_get(runs_.params)['head']['kernel']
   classes = len(made[1].built.dataset.classes)
