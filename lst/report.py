@@ -61,17 +61,26 @@ def forward_flops(config, built) -> float:
   return counted / built.mesh.size
 
 
-def step_flops(config, built, inputs) -> tuple[float, float]:
+def step_flops(
+    config, built, inputs, step=None, given=()) -> tuple[float, float]:
   """FLOPs of a training step, and of the backbone's forward pass, on a batch.
 
   On one device, and of products alone (`lst.plan.flops`).
+
+  Args:
+    config, built, inputs: of the run.
+    step: what is counted, with the arguments `given`; `built.train_step` by
+      default.
+    given: to `step`.
   """
   forward = forward_flops(config, built)
-  batch = batch_shapes(inputs.shapes, config.train.batch_size, built.mesh)
-  counted = flops.count(built.train_step, built.state, built.frozen, batch)
+  if step is None:
+    batch = batch_shapes(inputs.shapes, config.train.batch_size, built.mesh)
+    step, given = built.train_step, (built.state, built.frozen, batch)
   # Taps of images are made by a program of their own.
   apart = inputs.online and isinstance(inputs.shapes, tuple)
-  return counted / built.mesh.size + apart * forward, forward
+  counted = flops.count(step, *given) / built.mesh.size
+  return counted + apart * forward, forward
 
 
 def compile_and_show(config, built, inputs, folder, first, memory=''):
@@ -123,7 +132,7 @@ def banner(config, built, folder, first, ratio) -> dict[str, str]:
           f' {backbone.dtype}, {height} x {width} px'),
       'adapts with': _adapter(config),
       'trainable': f'{trained:,} parameters, {trained / frozen:.2%}',
-      'step / forward': 'not known' if ratio is None else f'{ratio:.3f} FLOPs',
+      'step / forward': f'{ratio:.3f} FLOPs',
       'device': (
           f'{mesh.size} x {device.device_kind} ({device.platform}), mesh '
           f'{dict(mesh.shape)}'),

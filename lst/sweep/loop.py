@@ -64,7 +64,8 @@ class _Sweep:
     self._runs, self._first = self._resume()
     self._programs = Programs(config, self._parts, self._runs)
     table.banner(
-        config, self._parts, folder, self._first, self._programs.chunk)
+        config, self._parts, folder, self._first, self._programs,
+        self._runs)
     workdir.claim(folder, config)
 
   def _resume(self) -> tuple[stacked.Runs, int]:

@@ -109,6 +109,7 @@ class Programs:
 
   def __init__(self, config, parts: Parts, runs: stacked.Runs):
     built = self._built = parts.built
+    self._config, self._inputs = config, parts.batches_of
     everywhere = sharding.replicated(built.mesh)
     self._rates = sharding.place((
         jnp.float32([p.optimizer.lr for p in parts.points]),
@@ -168,6 +169,14 @@ class Programs:
             f'a step of a single run takes {needs.temp_size_in_bytes:,} bytes '
             f'of {free:,.0f} free ones: lower config.train.batch_size')
       self.chunk = -(-(self.chunk or count) // 2)
+
+  def over_forward(self, runs: stacked.Runs) -> float:
+    """FLOPs of a step of all runs over those of one forward pass."""
+    of_step, forward = report.step_flops(
+        self._config, self._built, self._inputs,
+        functools.partial(self._step, chunk=self.chunk),
+        (runs, self._built.frozen, self._shapes, *self._rates))
+    return of_step / forward
 
   def step(self, runs: stacked.Runs, batch):
     """(runs, sums of each) after one more batch; uses the given runs up."""

@@ -16,10 +16,12 @@ from lst.sweep import points
 SHOWN = 12
 
 
-def banner(config, parts, folder, first: int, chunk: int) -> None:
+def banner(config, parts, folder, first: int, programs, runs) -> None:
   """Prints what is about to be trained."""
-  about = report.banner(config, parts.built, folder, first, None)
-  del about['step / forward']
+  chunk = programs.chunk
+  about = report.banner(
+      config, parts.built, folder, first, programs.over_forward(runs))
+  about['step / forward'] += f', of all {len(runs.index)} runs'
   about['sweep'] = f'{len(parts.points)} runs: ' + ', '.join(
       f'{f} {len(config.sweep[f])}' for f in points.varied(config))
   if chunk:

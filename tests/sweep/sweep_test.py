@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lst import build, export, sharding, sweep, train
+from lst import build, export, report, sharding, sweep, train
 from lst.sweep import cuts, halving, loop, parts, points, stacked
 from tests import runs, tiny
 
@@ -114,6 +114,21 @@ def test_what_is_padded_stays_zero(mixed, at_once):
 def test_chunks_change_nothing(mixed, at_once, chunk):
   config, made = mixed
   assert_close(trained(config, made, chunk)[0].params, at_once[0].params)
+
+
+@pytest.mark.parametrize('chunk', [0, 3])
+def test_flops_of_a_step_are_those_of_all_runs(mixed, chunk):
+  """Each has the shapes of the largest, and one pass serves all of them."""
+  config, made = mixed
+  config.sweep.chunk = chunk
+  state = parts.start(made)
+  largest = build.rebuilt(made.built, made.points[-1])
+  alone, forward = report.step_flops(config, largest, made.batches_of)
+  # Images come as they are, so each step alone makes its own features.
+  own = alone / forward - made.batches_of.online
+  wanted = len(made.points) * own + made.batches_of.online
+  found = parts.Programs(config, made, state).over_forward(state)
+  assert found == pytest.approx(wanted, rel=1e-9) and own > 0.01
 
 
 def test_parts_of_a_batch_change_nothing(mixed, at_once, monkeypatch):
