@@ -59,6 +59,8 @@ class Built(NamedTuple):
 def build(config) -> Built:
   """Makes every part that `config` names; compiles no step yet."""
   mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
+  if config.seed < 0:
+    raise ValueError(f'config.seed={config.seed} has to be 0 or more')
   _check(config.train, mesh)
   check_blocks(config.backbone.blocks, mesh)
   dataset = data.build(config.data)

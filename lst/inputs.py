@@ -7,16 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lst import cache, data, hosts, sharding
+from lst import cache, data, sharding, stores
 from lst import config as config_lib
-from lst.build import (
-    Built,
-    averaging,
-    method_here,
-    norm_of,
-    on_stored,
-    plain_extract,
-)
+from lst.build import Built, averaging, norm_of, on_stored
 from lst.data import Batch
 from lst.screen import Filling
 
@@ -71,7 +64,7 @@ def open_(config, built: Built) -> tuple[Built, Inputs]:
   if built.method.extract is None or config.cache.mode == 'off':
     return _online(config, built)
   filling = Filling()
-  train = _store(config, built, 'train', filling)
+  train = stores.store(config, built, 'train', filling)
   if train is None:
     return _online(config, built)
   passes = {
@@ -110,78 +103,17 @@ def _stored_pass(config, built, name, codebook, filling) -> Pass | None:
   """The pass over a split: from its cache, or of images if it has none."""
   if getattr(built.dataset, name) is None:
     return None
-  store = _store(config, built, name, filling, codebook)
+  store = stores.store(config, built, name, filling, codebook)
   if store is None:
-    return _image_pass(config, built, name, *beside(built)[:2])
+    # All is evaluated in the form of training, wherever it is kept.
+    return _image_pass(config, built, name, *beside(built, codebook)[:2])
   batches = functools.partial(
       data.eval_rows, np.arange(store.rows), store.batch,
       batch_size=config.train.eval_batch_size, **_threads(config))
   reader = on_stored(built, store.codebook)
   return Pass(
       batches, _same,
-      averaging(reader, _evaluated(config, built, name)[1]))
-
-
-def _evaluated(config, built, name: str) -> tuple[str, int]:
-  """The augmentation and the number of views of what is evaluated."""
-  if name != 'test':
-    return 'none', 1
-  augment, views = built.dataset.test_views
-  size = config.train.eval_batch_size
-  if size % views:
-    raise data.DataError(
-        f'config.train.eval_batch_size={size} holds no whole number of videos '
-        f'of {views} views (data.video.test_clips x test_crops): make it a '
-        f'multiple of {views}')
-  return augment, views
-
-
-def _store(config, built, name, filling, codebook=None):
-  """The features of one split, or None if they are computed on the spot."""
-  options, passes = cache.options(config), config.train.epochs
-  if name != 'train':
-    # What is evaluated are the plain images.
-    augment, views = _evaluated(config, built, name)
-    options = options._replace(
-        views=views, augment=augment, batch_size=config.train.eval_batch_size)
-    passes = config.train.epochs / config.train.eval_epochs + 1
-  if name == 'test':
-    # Read once: nothing is won by keeping it in memory for that.
-    passes = 1
-    if options.mode == 'ram':
-      return None
-  split = getattr(built.dataset, name)
-  method, weights, mesh = method_here(built, config)
-  origin = cache.origin(
-      built.backbone, method.extract, frozen=weights,
-      put=functools.partial(_put_here, mesh=mesh),
-      plain=plain_extract(built, config),
-      run=method.run if built.backbone.steps else None)
-  with filling.of(f'features of {split.name}') as progress:
-    return cache.prepare(
-        origin, options, split, built.dataset.train, epochs=passes,
-        codebook=codebook, note={'data': built.dataset.name},
-        say=filling.say, progress=progress, peers=_peers(built)).store
-
-
-def _put_here(images, mesh):
-  return jax.device_put(images, sharding.batched(mesh))
-
-
-def _peers(built) -> cache.Peers:
-  """The processes of this run: each extracts its part of every batch."""
-  everywhere = sharding.replicated(built.mesh)
-  gather = jax.jit(lambda made: made, out_shardings=everywhere)
-
-  def whole(batch):
-    batch = sharding.put_batch(batch, built.mesh)
-    taps = built.method.run(built.weights, batch.inputs).taps
-    made = gather((taps, batch._replace(inputs=())))
-    taps, batch = jax.tree.map(lambda x: x.addressable_data(0), made)
-    return taps, jax.device_get(batch)
-
-  return cache.Peers(
-      jax.process_index(), jax.process_count(), hosts.agreed, whole)
+      averaging(reader, stores.evaluated(config, built, name)[1]))
 
 
 def _online(config, built: Built) -> tuple[Built, Inputs]:
@@ -204,29 +136,38 @@ def _online(config, built: Built) -> tuple[Built, Inputs]:
       _image_pass(config, built, 'test', ready, reader), shapes, True)
 
 
-def beside(built: Built):
+def beside(built: Built, codebook=None):
   """A side method on features that are made of images, batch by batch.
+
+  Args:
+    built: of such a method.
+    codebook: of a cache, for what it would hold of them; None = exact.
 
   Returns:
     (`Inputs.ready`, what reads its batches, `Inputs.shapes`).
   """
   image = np.zeros((1, *built.backbone.input_size, 3), np.uint8)
+  if codebook is None:
+    codebook = cache.fit('exact', (), norm_of(built, image))
+  book = sharding.place(codebook, sharding.replicated(built.mesh))
+  encode = jax.jit(cache.encode)
   taps = jax.eval_shape(built.method.extract, built.weights, image).taps
+  stored = jax.eval_shape(encode, tuple(taps), book)
 
   def ready(batch: Batch) -> Batch:
     made = built.method.run(built.weights, batch.inputs)
-    return batch._replace(inputs=made.taps)
+    return batch._replace(inputs=encode(tuple(made.taps), book))
 
   return (
-      ready, on_stored(built, cache.fit('exact', (), norm_of(built, image))),
-      tuple(jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in taps))
+      ready, on_stored(built, codebook),
+      tuple(jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in stored))
 
 
 def _image_pass(config, built, name, ready, reader) -> Pass | None:
   split = getattr(built.dataset, name)
   if split is None:
     return None
-  augment, views = _evaluated(config, built, name)
+  augment, views = stores.evaluated(config, built, name)
   kept = data.cached(
       data.viewed(split, augment, views),
       image_size=built.backbone.input_size, resize=config.data.resize,

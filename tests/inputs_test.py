@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from lst import build, cache, inputs, train
+from lst import build, cache, evaluate, inputs, sharding, train
 from tests import runs
 
 FILES = ('metrics.jsonl', 'side.safetensors')
@@ -86,6 +86,28 @@ def test_each_split_is_read_from_where_it_pays(weights, tmp_path):
   _, batches_of = opened(config_of(weights, 'disk', tmp_path))
   assert isinstance(inputs_of(batches_of.test), tuple)
   assert len(list(tmp_path.glob('*/about.json'))) == 3
+
+
+@pytest.mark.as_users
+@pytest.mark.parametrize('form', ['int8', 'projected'])
+def test_what_is_evaluated_has_one_form_wherever_it_is_kept(
+    weights, tmp_path, form):
+  """A test that nobody keeps is made into what a cache on disk holds of it."""
+  found = {}
+  for mode in ('ram', 'disk'):
+    config = config_of(weights, mode, tmp_path)
+    config.cache.form, config.cache.rank = form, 12
+    built, batches_of = opened(config)
+    test = batches_of.test
+    assert (inputs_of(test).dtype == np.uint8 if mode == 'ram'
+            else isinstance(inputs_of(test), tuple))
+    placed = test.ready(sharding.put_batch(next(test.batches()), built.mesh))
+    found[mode] = placed.inputs, evaluate.evaluate(built.state.params, test)
+  for kept, made in zip(found['disk'][0], found['ram'][0], strict=True):
+    assert kept.dtype == made.dtype
+    assert np.mean(np.asarray(kept) != np.asarray(made)) < 0.01
+  assert found['ram'][1].means() == pytest.approx(
+      found['disk'][1].means(), rel=1e-3)
 
 
 def test_a_probe_keeps_one_row_an_image(weights):

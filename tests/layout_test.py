@@ -51,7 +51,8 @@ ALLOWED = {
     'lst/placement/': ('lst.features', 'lst.product', 'lst.backbones'),
     'lst/cache/__main__.py': (
         'lst.cache', 'lst.features', 'lst.command', 'lst.data',
-        'lst.backbones', 'lst.method', 'lst.tasks.parts'),
+        'lst.backbones', 'lst.method', 'lst.build', 'lst.sharding',
+        'lst.tasks.parts'),
     'lst/cache/': ('lst.features', 'lst.data', 'lst.digest'),
     'lst/tuning/': ('lst.product', 'lst.depthwise', 'lst.backbones'),
     'lst/step.py': ('lst.metrics', 'lst.data'),

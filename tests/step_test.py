@@ -90,6 +90,13 @@ def test_a_run_in_micro_batches_is_the_same(weights, tmp_path):
   assert parts['config']['train.microbatch'] == 4
 
 
+def test_a_bad_seed_is_told(weights):
+  config = runs.config(weights)
+  config.seed = -3
+  with pytest.raises(ValueError, match=r'config\.seed=-3 has to be 0 or more'):
+    build.build(config)
+
+
 @pytest.mark.devices(8)
 @pytest.mark.parametrize('microbatch, words', [
     (-1, '0 .the whole'), (12, 'multiple of 8'), (24, 'does not divide')])

@@ -1,5 +1,6 @@
 """`python -m lst.cache build|status|inspect|verify|prune`, see `USAGE`."""
 
+import functools
 import signal
 import sys
 import time
@@ -37,42 +38,59 @@ DAMAGED, MISSING = 1, 3
 RESTART = 75
 
 
-def _parts(config):
+def _parts(config, mesh=None):
   """`_splits` of a config, or of each of its tasks, as its run alone has it."""
+  from lst import build, sharding
   from lst.backbones import backbone as backbones
+  from lst.backbones import placing
   from lst.tasks import parts
   backbone = backbones.build(config.backbone)
+  if mesh is not None:
+    build.check_blocks(config.backbone.blocks, mesh)
+    backbone = backbone._replace(frozen=sharding.place(
+        backbone.frozen, placing.in_its_memory(
+            sharding.frozen(mesh, config.mesh.min_size))))
   every = [parts.alone(config, name) for name in config.tasks] or [config]
-  return [_splits(one, backbone) for one in every]
+  return [_splits(one, backbone, mesh) for one in every]
 
 
-def _splits(config, backbone):
-  """(origin, data) and [(split, options, passes over it)] of a config."""
-  from lst import cache, data
+def _splits(config, backbone, mesh):
+  """(origin, data) and [(split, options, passes)]; a mesh is to compute on."""
+  import jax
+
+  from lst import build, cache, data, sharding
   from lst import method as methods
   from lst.backbones.frozen import of_clips
   dataset = data.build(config.data)
-  backbone = of_clips(backbone, dataset.frames)
-  method = methods.build(config, backbone, len(dataset.classes))
+  backbone, classes = of_clips(backbone, dataset.frames), len(dataset.classes)
+  plain = method = methods.build(config, backbone, classes)
   if method.extract is None:
     raise ValueError(
         f'config.method={config.method!r} has no frozen features to keep')
+  put = {}
+  if mesh is not None:
+    method = build.on_mesh(mesh, config, backbone, classes)
+    put['put'] = functools.partial(
+        jax.device_put, device=sharding.batched(mesh))
   options = cache.options(config)._replace(mode='disk')
   if _ROOT.value:
     options = options._replace(path=_ROOT.value)
-  plain, epochs = options._replace(augment='none', views=1), config.train.epochs
+  usual, epochs = options._replace(augment='none', views=1), config.train.epochs
   augment, views = dataset.test_views
   every = [
       (dataset.train, options, epochs),
-      (dataset.val, plain, epochs / config.train.eval_epochs),
+      (dataset.val, usual, epochs / config.train.eval_epochs),
       (dataset.test, options._replace(augment=augment, views=views), 1.0)]
   run = method.run if backbone.steps else None
-  return cache.origin(backbone, method.extract, run=run), dataset, [
-      one for one in every if one[0] is not None]
+  origin = cache.origin(
+      backbone, method.extract, plain=plain.extract, run=run, **put)
+  return origin, dataset, [one for one in every if one[0] is not None]
 
 
 def build(config) -> None:
   """Makes the features of every split of a config, or its tasks, on disk.
+
+  All devices of this host work, `config.mesh.fsdp` of them on one backbone.
 
   Args:
     config: `lst.config.default()`, changed or not; whatever its cache mode.
@@ -81,8 +99,13 @@ def build(config) -> None:
     lst.cache.CacheError, lst.data.DataError, ValueError, OSError: as training
       does.
   """
-  from lst import cache
-  for origin, dataset, splits in _parts(config):
+  import jax
+
+  from lst import cache, sharding
+  mesh = sharding.make_mesh(-1, config.mesh.fsdp, jax.local_devices())
+  for field in ('batch_size', 'eval_batch_size'):
+    sharding.check_batch(config.train[field], mesh, f'config.train.{field}')
+  for origin, dataset, splits in _parts(config, mesh):
     codebook = None
     for split, how, passes in splits:
       store = cache.prepare(

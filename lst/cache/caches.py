@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from lst.cache import folders, layout
+from lst.cache import claims, folders, layout
 from lst.cache.errors import CacheError
 from lst.cache.key import PREFIX
 
@@ -125,8 +125,13 @@ def stale(
 def delete(found: Found, say: Callable[[str], Any] = print) -> bool:
   """Deletes a cache; whether its folder is gone.
 
-  What is not of the cache stays, and so does a cache that is being written.
+  What is not of the cache stays, and so does a cache that is being written or
+  read.
   """
+  readers = claims.readers(found.folder)
+  if readers:
+    say(f'{found.folder} is being read ({"; ".join(readers)}) and stays')
+    return False
   try:
     with folders.alone(found.folder):
       folders.clear(found.folder)

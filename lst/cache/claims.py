@@ -8,18 +8,24 @@ nothing.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterable
 
 import psutil
 
 # Seconds after which a lease that nobody touches is over.
 LEASE = 60.0
+# Seconds after which a reader that nobody hears of is gone: longer than any
+# pause between two batches, as evaluations and compilers make them.
+READING = 3600.0
+_COUNT = itertools.count()
 
 
 class Claims:
@@ -63,7 +69,7 @@ class Claims:
       path.unlink()
     try:
       with path.open('x') as file:
-        json.dump({'host': socket.gethostname(), 'pid': os.getpid()}, file)
+        file.write(_here())
     except OSError:
       return False
     self._mine.add(shard)
@@ -91,6 +97,55 @@ def held(folder: pathlib.Path, lease: float = LEASE) -> dict[int, str]:
     if holder:
       out[int(path.name)] = holder
   return out
+
+
+class Reading:
+  """The sign that this process reads a cache, which nobody deletes then.
+
+  It ends with the object, with its process, or, seen from other machines, when
+  it was not touched for `READING` seconds.
+
+  Args:
+    folder: of the cache; the sign lies beside it, where that can be written.
+  """
+
+  def __init__(self, folder: pathlib.Path):
+    at = _readers(folder)
+    self._path = at / f'{socket.gethostname()}-{os.getpid()}-{next(_COUNT)}'
+    self._touched = time.monotonic()
+    with contextlib.suppress(OSError):
+      at.mkdir(parents=True, exist_ok=True)
+      self._path.write_text(_here())
+      weakref.finalize(self, _forget, self._path)
+
+  def touch(self) -> bool:
+    """Goes on with it; whether that was due."""
+    now = time.monotonic()
+    if now - self._touched < READING / 6:
+      return False
+    self._touched = now
+    with contextlib.suppress(OSError):
+      os.utime(self._path)
+    return True
+
+
+def _forget(path: pathlib.Path) -> None:
+  with contextlib.suppress(OSError):
+    path.unlink()
+
+
+def readers(folder: pathlib.Path) -> list[str]:
+  """'host, process' of those that read a cache."""
+  found = (_living(path, READING) for path in _readers(folder).glob('*'))
+  return sorted({who for who in found if who})
+
+
+def _readers(folder: pathlib.Path) -> pathlib.Path:
+  return folder.parent / '.locks' / f'{folder.name}.readers'
+
+
+def _here() -> str:
+  return json.dumps({'host': socket.gethostname(), 'pid': os.getpid()})
 
 
 def _beside(folder: pathlib.Path) -> pathlib.Path:

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import tensorstore as ts
 
-from lst.cache import folders, layout, shards
+from lst.cache import claims, folders, layout, shards
 from lst.cache.errors import CacheError
 from lst.cache.rows import batch, check_rows
 from lst.data import Batch
@@ -42,15 +42,21 @@ class Disk:
         shards.Mapped(self.folder, plan, tap) for tap in plan.taps]
     self._seen = np.zeros(plan.rows, bool)
     every = np.arange(0, plan.rows)
-    with contextlib.suppress(OSError):
-      # The sign of use that `prune` goes by.
-      (self.folder / layout.ABOUT).touch()
+    self._reading = claims.Reading(self.folder)
+    self._used()
     self.labels = self._checked(plan.arrays[0], self._open[0], every)
+
+  def _used(self) -> None:
+    """Leaves the sign of use that `prune` goes by."""
+    with contextlib.suppress(OSError):
+      (self.folder / layout.ABOUT).touch()
 
   def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
     """As `Store.read`, for rows (b,)."""
     rows = np.asarray(rows, np.int64)
     check_rows(rows, self.rows)
+    if self._reading.touch():
+      self._used()
     new = ~self._seen[rows]
     if new.all():
       return self._first(rows)

@@ -33,7 +33,7 @@ class Work(NamedTuple):
     row_bytes: of one row as it is stored.
     forward_seconds: of the frozen pass, an image.
     fit_rows: rows whose features a codebook is found on; 0 if none has to be.
-    kept: whether the cache is on disk already.
+    there: rows that the cache on disk has already.
   """
 
   examples: int
@@ -42,7 +42,7 @@ class Work(NamedTuple):
   row_bytes: int
   forward_seconds: float
   fit_rows: int = 0
-  kept: bool = False
+  there: int = 0
 
   @property
   def rows(self) -> int:
@@ -53,6 +53,20 @@ class Work(NamedTuple):
   def bytes(self) -> int:
     """Of the whole cache."""
     return self.rows * self.row_bytes
+
+  @property
+  def missing(self) -> int:
+    """Rows that the cache on disk lacks."""
+    return max(0, self.rows - self.there)
+
+  @property
+  def disk_bytes(self) -> int:
+    """That are still to be written."""
+    return self.missing * self.row_bytes
+
+  def made(self, rows: int) -> float:
+    """Seconds of the passes that make some rows, and find a codebook."""
+    return (rows + self.fit_rows) * self.forward_seconds
 
 
 class Free(NamedTuple):
@@ -102,16 +116,16 @@ def free(root: pathlib.Path) -> Free:
 def seconds(work: Work, there: Free) -> dict[str, float]:
   """Seconds that features take over the whole run, by mode that fits."""
   read = work.epochs * work.examples * work.row_bytes
-  made = (work.rows + work.fit_rows) * work.forward_seconds
   out = {'off': work.epochs * work.examples * work.forward_seconds}
   if work.bytes <= PART * there.ram:
-    out['ram'] = made + read / MEMORY_RATE
+    out['ram'] = work.made(work.rows) + read / MEMORY_RATE
   # What stays in the system's cache of the disk is read as memory is.
   rate = MEMORY_RATE if work.bytes <= PART * there.ram else DISK_RATE
-  if work.kept:
+  if not work.missing:
     out['disk'] = read / rate
-  elif work.bytes <= PART * there.disk:
-    out['disk'] = made + work.bytes / WRITE_RATE + read / rate
+  elif work.disk_bytes <= PART * there.disk:
+    out['disk'] = (
+        work.made(work.missing) + work.disk_bytes / WRITE_RATE + read / rate)
   return out
 
 
@@ -146,10 +160,11 @@ def choose(mode: str, work: Work, there: Free) -> Choice:
 
 def _best(took: dict[str, float], work: Work, there: Free) -> tuple[str, str]:
   """The mode to keep features in, if they are kept, and why that."""
-  if work.kept:
+  if not work.missing:
     return 'disk', 'it is there already'
-  made = (work.rows + work.fit_rows) * work.forward_seconds
-  if 'disk' in took and made > WORTH_KEEPING:
+  if 'disk' in took and work.there:
+    return 'disk', f'{work.there:,} of its rows are there'
+  if 'disk' in took and work.made(work.rows) > WORTH_KEEPING:
     return 'disk', 'later runs are spared the passes'
   if 'ram' in took:
     return 'ram', 'it is soon made again'
@@ -170,11 +185,14 @@ def _too_big(mode: str, work: Work, there: Free) -> str:
   where, room, other = {
       'ram': ('memory', there.ram, 'mode=disk'),
       'disk': ('disk', there.disk, 'another config.cache.path')}[mode]
+  rows, what = work.rows, 'rows'
+  if mode == 'disk' and work.there:
+    rows, what = work.missing, 'rows that are missing,'
   return (
-      f'config.cache.mode={mode}: {work.rows:,} rows of '
-      f'{size(work.row_bytes)} are {size(work.bytes)}, more than half of '
-      f'the {size(room)} of {where} that is free. Choose a smaller '
-      f'config.cache.form, {other} or mode=off')
+      f'config.cache.mode={mode}: {rows:,} {what} of {size(work.row_bytes)} '
+      f'are {size(rows * work.row_bytes)}, more than half of the {size(room)} '
+      f'of {where} that is free. Choose a smaller config.cache.form, {other} '
+      'or mode=off')
 
 
 def size(count: int | float) -> str:

@@ -11,10 +11,7 @@ from typing import Any, NamedTuple
 import filelock
 
 from lst.cache import claims, codebooks, forms, layout, shards
-from lst.cache.errors import CacheError
-
-MEND = ('The command that made it (training, or `python -m lst.cache build`) '
-        'computes it, and nothing else, anew.')
+from lst.cache.errors import MEND, CacheError
 
 
 class Fault(NamedTuple):
@@ -88,14 +85,21 @@ def faults(
   return [fault for fault in found if fault.why]
 
 
-def complete(folder: pathlib.Path) -> bool:
-  """Whether a cache has all its files at their full size."""
+def rows_there(folder: pathlib.Path) -> int:
+  """The rows of a cache whose shards have all files at their full size."""
   try:
     about = layout.read_about(folder)
     read_codebook(folder, about)
   except CacheError:
-    return False
-  return not faults(folder, about.layout)
+    return 0
+  missing = {fault.shard for fault in faults(folder, about.layout)}
+  return about.layout.rows - len(about.layout.rows_of(sorted(missing)))
+
+
+def complete(folder: pathlib.Path) -> bool:
+  """Whether a cache has all its rows."""
+  there = rows_there(folder)
+  return there > 0 and there == layout.read_about(folder).layout.rows
 
 
 def read_codebook(

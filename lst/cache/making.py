@@ -1,6 +1,7 @@
 """Making a cache on disk, or what is missing of one."""
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import pathlib
@@ -31,6 +32,9 @@ PACKAGES = ('lst', 'jax', 'tensorstore', 'numpy')
 UNIT_ROWS = 2048
 # Seconds between looks at what other workers have made.
 POLL = 1.0
+# What the system answers where a cache is another person's, or on a disk that
+# is only to be read.
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def build(
@@ -47,13 +51,12 @@ def build(
 ) -> Disk:
   """Opens the cache of a key, after computing whatever is missing of it.
 
-  Stopped in whatever way, the same call computes the shards that are missing or
-  damaged, no other. Processes that build the same, on any machines, share them:
-  each takes some that no other is at, and returns when all are there.
+  Stopped in whatever way, the same call computes what is missing or damaged, no
+  other shard. Processes that build the same, on any machines, share them: each
+  takes some that no other is at, and returns when all are there.
 
   Args:
-    root: the folder of all caches.
-    key: of this one.
+    root, key: the folder of all caches; of this one.
     recipe: makes what is missing of its rows, and nothing else.
     note: JSON-able, for `inspect`: backbone, data, split.
     shard_bytes: about the size of a shard.
@@ -66,13 +69,37 @@ def build(
     CacheError: the rows are not what was announced, or the disk is full.
   """
   folder = keys.folder_of(root, key)
-  with folders.locked(folder, say):
-    about, codebook = _begin(folder, key, recipe, note or {}, shard_bytes, say)
-    missing = _missing(folder, about.layout, checksums, say)
-  if missing:
-    work = _Work(folder, about.layout, recipe, codebook, progress, say)
-    work.all(missing, -(-unit_rows // about.layout.shard_rows))
+  try:
+    plan, codebook, missing = _looked_at(
+        folder, key, recipe, note, shard_bytes, checksums, say)
+  except OSError as error:
+    return _only_read(folder, error)
+  work = _Work(folder, plan, recipe, codebook, progress, say)
+  work.all(missing, -(-unit_rows // plan.shard_rows))
   return Disk(folder)
+
+
+def _looked_at(folder, key, recipe, note, shard_bytes, checksums, say):
+  """The layout, the codebook, and which shards are to be made."""
+  with folders.locked(folder, say):
+    about, codebook = _begin(
+        folder, key, recipe, note or {}, shard_bytes, say)
+    plan = about.layout
+    return plan, codebook, _missing(folder, plan, checksums, say)
+
+
+def _only_read(folder: pathlib.Path, error: OSError) -> Disk:
+  """A cache that cannot be written, if there is nothing to write."""
+  # Images that cannot be read are another matter.
+  if error.errno not in FORBIDDEN or str(folder.parent) not in str(
+      error.filename):
+    raise error
+  if folders.complete(folder):
+    return Disk(folder)
+  raise CacheError(
+      f'{folder} is not whole, and cannot be written here: {error}. Set '
+      'config.cache.path or $LST_CACHE to a folder that can be, or '
+      'config.cache.mode=ram or off') from error
 
 
 def _begin(folder, key, recipe, note, shard_bytes, say):
@@ -129,10 +156,21 @@ def _missing(folder, plan, checksums, say) -> list[int]:
   missing = sorted({fault.shard for fault in found})
   if missing and len(missing) < plan.shards:
     say(f'{folder}: computing {len(missing)} of {plan.shards} shards')
-  arrays = {array.name: array for array in plan.arrays}
-  for name, shard, _ in found:
-    shards.path_of(folder, arrays[name], shard).unlink(missing_ok=True)
+  # Others may have made since what was not there, or are about to make it.
+  held = claims.held(folder)
+  _drop(folder, plan, [
+      f for f in found if f.why != 'missing' and f.shard not in held],
+      checksums)
   return missing
+
+
+def _drop(folder, plan, found, checksums) -> None:
+  """Deletes the files that are still as they were found."""
+  arrays = {array.name: array for array in plan.arrays}
+  check = shards.checked if checksums else shards.whole
+  for name, shard, _ in found:
+    if check(folder, plan, arrays[name], shard):
+      shards.path_of(folder, arrays[name], shard).unlink(missing_ok=True)
 
 
 class _Work(NamedTuple):
@@ -147,6 +185,8 @@ class _Work(NamedTuple):
 
   def all(self, missing: list[int], unit: int) -> None:
     """Makes shards, `unit` at a time, until all are there."""
+    if not missing:
+      return
     total, said = len(self.plan.rows_of(missing)), False
     with claims.Claims(self.folder) as own:
       while missing:
@@ -173,8 +213,9 @@ class _Work(NamedTuple):
             for array in self.plan.arrays)]
 
   def _write(self, mine: list[int], done: int, total: int) -> None:
-    for array, shard in itertools.product(self.plan.arrays, mine):
-      # TensorStore would read the last, shorter shard before it writes it.
+    # TensorStore would read the last, shorter shard before it writes it. What
+    # is whole by now another has made, to whom the lease went.
+    for shard, array in itertools.product(self._left(mine), self.plan.arrays):
       shards.path_of(self.folder, array, shard).unlink(missing_ok=True)
     todo = self.plan.rows_of(mine)
     writer = shards.Writer(self.folder, self.plan, mine)

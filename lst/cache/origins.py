@@ -1,7 +1,5 @@
 """What decides features: where they come from, how they are kept."""
 
-import hashlib
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lst.cache import key as keys
+from lst.cache import traces
 from lst.cache.errors import CacheError
 from lst.data import Split, fingerprint
 from lst.features import Features
@@ -139,8 +138,4 @@ def program(origin: Origin) -> str:
   """
   images = jax.ShapeDtypeStruct((1, *origin.image_size, 3), np.uint8)
   shapes = jax.eval_shape(lambda x: x, origin.frozen)
-  traced = jax.make_jaxpr(origin.plain or origin.extract)(shapes, images)
-  # Functions print where they lie in memory.
-  text = re.sub(r'0x[0-9a-f]+', '', str(traced.jaxpr))
-  text += keys.digest_of(traced.consts)
-  return hashlib.sha256(text.encode()).hexdigest()
+  return traces.digest_of(origin.plain or origin.extract, shapes, images)

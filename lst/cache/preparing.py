@@ -192,15 +192,16 @@ def _note(origin, split, work) -> dict[str, Any]:
 def _work(
     origin, options, split, train, epochs, root, name, peers
 ) -> estimate.Work:
-  folder = keys.folder_of(root, name)
-  kept = folders.complete(folder)
-  if kept:
+  folder, rows = keys.folder_of(root, name), split.size * options.views
+  there = folders.rows_there(folder)
+  if there == rows:
     seconds = layout.read_about(folder).note['forward_seconds']
   else:
     share = _share(options, peers).batch_size
     seconds = forward_seconds(origin, share) / peers.count
-  fitted = 0 if options.form == 'exact' else min(
+  # What is there was made with its codebook.
+  fitted = 0 if options.form == 'exact' or there else min(
       FIT_ROWS, train.size * options.views)
   return estimate.Work(
       split.size, options.views, epochs, stored_bytes(origin, options), seconds,
-      fitted, kept)
+      fitted, there)

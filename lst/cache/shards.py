@@ -7,17 +7,21 @@ So a row goes through TensorStore when a process first reads it and is copied
 from then on. A shard comes into being in one move, at its full size.
 """
 
-import functools
+import collections
 import pathlib
+import resource
+import threading
+import weakref
 
 import numpy as np
 import tensorstore as ts
 
-from lst.cache.errors import CacheError
+from lst.cache.errors import MEND, CacheError
 from lst.cache.layout import CRC, PLACE, Array, Layout
 
-# Mapped at a time by one reader: systems allow about 65,000 a process.
-MOST_MAPPED = 8192
+# Files that a process has mapped at a time, each of which keeps a descriptor:
+# systems allow about 65,000 maps.
+MOST_MAPPED = 32768
 LITTLE = {'name': 'bytes', 'configuration': {'endian': 'little'}}
 CHECKED = [LITTLE, {'name': 'crc32c'}]
 
@@ -93,20 +97,56 @@ def checked(
   return ''
 
 
+def most_mapped() -> int:
+  """`MOST_MAPPED`, or half of the descriptors that this process may have.
+
+  Their limit is raised as far as the system lets one: the usual 1,024 are for
+  programs that wait by `select`.
+  """
+  soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+  unlimited, wanted = resource.RLIM_INFINITY, 2 * MOST_MAPPED
+  allowed = wanted if hard == unlimited else min(wanted, hard)
+  if soft != unlimited and soft < allowed:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    soft = allowed
+  return MOST_MAPPED if soft == unlimited else min(wanted, soft) // 2
+
+
+# Arrays that are open: they share what may be mapped.
+_LIVE = weakref.WeakSet()
+
+
 class Mapped:
   """The rows of one array, copied out of its mapped files unchecked."""
 
   def __init__(self, folder: pathlib.Path, layout: Layout, array: Array):
     self._folder, self._layout, self._array = folder, layout, array
     self._row_bytes = array.row_bytes
-    # One for each array: MOST_MAPPED is shared by all of a cache.
-    limit = max(1, MOST_MAPPED // len(layout.arrays))
-    self._open = functools.lru_cache(limit)(self._map)
+    self._maps, self._lock = collections.OrderedDict(), threading.Lock()
+    _LIVE.add(self)
+
+  def _open(self, shard: int) -> tuple[np.ndarray, list[int]]:
+    """A mapped shard; the least lately read ones make room for it."""
+    with self._lock:
+      if shard in self._maps:
+        self._maps.move_to_end(shard)
+        return self._maps[shard]
+    found, limit = self._map(shard), most_mapped() // len(_LIVE)
+    with self._lock:
+      self._maps[shard] = found
+      while len(self._maps) > max(1, limit):
+        self._maps.popitem(last=False)
+    return found
 
   def _map(self, shard: int) -> tuple[np.ndarray, list[int]]:
     """The bytes of a shard and where in them its rows start."""
     path = path_of(self._folder, self._array, shard)
-    file = np.memmap(path, np.uint8, mode='r')
+    try:
+      file = np.memmap(path, np.uint8, mode='r')
+    except (OSError, ValueError) as error:
+      raise CacheError(
+          f'{path} was there when this process opened the cache and cannot be '
+          f'read any more: {error}. {MEND}') from error
     index = file[-CRC - self._layout.shard_rows * PLACE:-CRC]
     return file, index.view('<u8').reshape(-1, 2)[:, 0].tolist()
 

@@ -20,7 +20,8 @@ def data() -> ConfigDict:
       # tfds, video_tfds: name[/config][:version]; vtab: a folder below path;
       # procedural: count, location, ..., a key of `lst.data.procedural.TASKS`.
       task='',
-      # File of class names, one a line; '' = the source's own.
+      # folder, vtab, csv, video_folder, video_csv: file of class names, one a
+      # line; '' = the source's own, as all others have.
       classes='',
       # Names of the features of a TFDS dataset.
       image_key='image',
@@ -32,7 +33,7 @@ def data() -> ConfigDict:
       train='train',
       val='',
       test='test',
-      # Whether train may share examples with val or test.
+      # Whether any two of train, val and test may share examples.
       allow_overlap=False,
       **_reading(),
       video=video.video(),
@@ -96,7 +97,8 @@ def cache() -> ConfigDict:
       mode='auto',
       # Folder of all caches; '' = $LST_CACHE, else ~/.cache/lst/features.
       path='',
-      # exact, int8 (per channel), or projected (on `rank` directions).
+      # exact, int8 (per channel), or projected (on `rank` directions). What is
+      # evaluated is in the form of training, also where it is not kept.
       form='exact',
       rank=64,
   ))

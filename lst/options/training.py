@@ -34,7 +34,8 @@ def train() -> ConfigDict:
       eval_epochs=1.0,
       # A checkpoint also after every so many steps; 0 = only with validation.
       checkpoint_steps=0,
-      # Steps that each line of the metrics sums over.
+      # Steps that each line of the metrics sums over; a sweep has one line for
+      # each validation, with the loss of the step before it.
       log_steps=50,
   ))
 

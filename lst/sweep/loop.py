@@ -23,6 +23,7 @@ from lst import config as config_lib
 from lst.screen import Screen
 from lst.sweep import halving, points, stacked, table
 from lst.sweep.parts import Programs, make, start
+from lst.watch import Trace
 from lst.writers import Writer
 
 
@@ -58,6 +59,7 @@ class _Sweep:
   def __init__(self, config, folder: epath.Path):
     self._began = time.monotonic()
     self._config, self._folder = config, folder
+    self._trace = Trace(config.profile.steps, folder)
     self._parts = make(config)
     self._checkpoints = checkpoint.manager(folder)
     self._position = opening.positions(config, self._parts.built.dataset.train)
@@ -90,6 +92,7 @@ class _Sweep:
         built.steps, self._first, self._config.train.batch_size)
     try:
       for now in range(self._first + 1, built.steps + 1):
+        self._trace.at(now, self._runs)
         batch = sharding.put_batch(next(batches), built.mesh)
         self._runs, sums = self._programs.step(
             self._runs, self._parts.batches_of.ready(batch))
@@ -100,12 +103,14 @@ class _Sweep:
         leaves = notice.at(now) and now < built.steps
         if now in self._parts.stops:
           self._stop(now, sums)
-        elif leaves:
+        elif leaves or self._due(now):
           self._save(now)
+          self._screen.go_on()
         if leaves:
           raise hosts.Preempted(f'SIGTERM at step {now}, which is saved')
     finally:
       notice.close()
+      self._trace.close()
       self._screen.close()
       batches.close()
       self._writer.close()
@@ -129,6 +134,11 @@ class _Sweep:
           jax.device_get(self._runs.best_accuracy), parts.rungs[now]))
     self._save(now)
     self._screen.go_on()
+
+  def _due(self, now: int) -> bool:
+    """Whether `config.train.checkpoint_steps` asks for a checkpoint."""
+    every = self._config.train.checkpoint_steps
+    return bool(every) and now % every == 0
 
   def _save(self, now: int) -> None:
     checkpoint.save(

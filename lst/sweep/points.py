@@ -15,6 +15,15 @@ FIELDS = {
     'skip': 'side.skip',
     'seed': 'seed',
 }
+# What their values have to be.
+RANGES = {
+    'lr': ((int, float), lambda x: x > 0, 'numbers above 0'),
+    'weight_decay': ((int, float), lambda x: x >= 0, 'numbers from 0 on'),
+    'rank': (int, lambda x: x >= 1, 'whole numbers from 1 on'),
+    'alpha': ((int, float), lambda x: x == x, 'numbers'),
+    'skip': (int, lambda x: x >= 0, 'whole numbers from 0 on'),
+    'seed': (int, lambda x: x >= 0, 'whole numbers from 0 on'),
+}
 
 
 def asked(config: ConfigDict) -> bool:
@@ -34,7 +43,9 @@ def points(config: ConfigDict) -> list[ConfigDict]:
   """
   fields = varied(config)
   for field in fields:
-    values = config.sweep[field]
+    values, (kind, holds, words) = config.sweep[field], RANGES[field]
+    if not all(isinstance(x, kind) and holds(x) for x in values):
+      raise ValueError(f'config.sweep.{field}={values} have to be {words}')
     if len(set(values)) < len(values):
       raise ValueError(f'config.sweep.{field}={values} names a value twice')
   out = []

@@ -23,6 +23,7 @@ from lst.screen import Screen
 from lst.sweep import stacked
 from lst.tasks import parts, table
 from lst.tasks.programs import Programs
+from lst.watch import Trace
 from lst.window import NonFiniteError, Window
 from lst.writers import Writer
 
@@ -57,6 +58,7 @@ class _Tasks:
   def __init__(self, config, folder: epath.Path):
     self._began = time.monotonic()
     self._config, self._folder = config, folder
+    self._trace = Trace(config.profile.steps, folder)
     self._tasks = parts.make(config)
     self._steps = max(t.built.steps for t in self._tasks)
     self._stages = parts.stages([t.built.steps for t in self._tasks])
@@ -100,6 +102,7 @@ class _Tasks:
           now = last
     finally:
       self._notice.close()
+      self._trace.close()
       self._screen.close()
       for open_ in (*self._batches.values(), *self._writers):
         open_.close()
@@ -128,6 +131,7 @@ class _Tasks:
       self._batches[k] = self._tasks[k].batches_of.train(first)
     order, pending = self._programs.order(members), None
     for now in range(first + 1, last + 1):
+      self._trace.at(now, self._runs)
       batch = self._programs.put(
           members, {k: next(self._batches[k]) for k in members})
       self._runs, sums = self._programs.step(members, self._runs, batch)

@@ -1,5 +1,6 @@
 """Listing, verifying and pruning: only ever what is a cache of ours."""
 
+import gc
 import os
 import shutil
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from lst import cache
-from lst.cache import caches, folders
+from lst.cache import caches, claims, folders
 from tests.cache import made
 
 DAY = 86400
@@ -108,6 +109,33 @@ def test_a_cache_that_is_being_written_stays(root):
     assert not caches.delete(one, said.append)
   assert 'another process' in said[0]
   assert not caches.verify(one)
+
+
+def test_a_cache_that_is_being_read_stays(root, monkeypatch):
+  one = caches.find(root)[-1]
+  store, said = cache.Disk(one.folder), []
+  assert not caches.delete(one, said.append)
+  assert 'is being read' in said[0] and f'process {os.getpid()}' in said[0]
+  # What goes on reading goes on using it.
+  os.utime(one.folder / 'about.json', (0, 0))
+  store.read(np.arange(2))
+  assert caches.find(root)[-1].used == 0
+  monkeypatch.setattr(claims, 'READING', 0.0)
+  store.read(np.arange(2))
+  monkeypatch.undo()
+  assert caches.find(root)[0].folder == one.folder
+  del store
+  gc.collect()
+  assert caches.delete(one)
+
+
+def test_a_reader_of_another_machine_is_over_when_it_is_not_heard_of(root):
+  one = caches.find(root)[0]
+  sign = root / '.locks' / f'{one.folder.name}.readers' / 'elsewhere-7-0'
+  sign.write_text('{"host": "elsewhere", "pid": 7}')
+  assert claims.readers(one.folder) == ['elsewhere, process 7']
+  os.utime(sign, (0, 0))
+  assert not claims.readers(one.folder) and caches.delete(one)
 
 
 def test_opening_a_cache_is_using_it(root):

@@ -25,7 +25,7 @@ def work(**fields):
     # A minute or more of passes is kept, less is not.
     ({'forward_seconds': 0.07}, HERE, 'disk', 'spared'),
     ({'forward_seconds': 0.01}, HERE, 'ram', 'soon made again'),
-    ({'kept': True, 'forward_seconds': 0.01}, HERE, 'disk', 'already'),
+    ({'there': 1000, 'forward_seconds': 0.01}, HERE, 'disk', 'already'),
     ({'forward_seconds': 0.01}, HERE._replace(ram=4 * GIB), 'disk',
      'memory is too small'),
     ({'forward_seconds': 0.07}, HERE._replace(disk=4 * GIB), 'ram', 'soon'),
@@ -74,6 +74,23 @@ def test_what_is_asked_for_is_taken(mode):
 def test_what_cannot_be_is_told(mode, there, message):
   with pytest.raises(cache.CacheError, match=message):
     cache.choose(mode, work(), there)
+
+
+def test_what_is_there_needs_no_room():
+  """An interrupted cache goes on where it would not begin any more."""
+  there = HERE._replace(ram=GIB, disk=4 * GIB)
+  with pytest.raises(cache.CacheError, match='1,000 rows of'):
+    cache.choose('disk', work(), there)
+  with pytest.raises(cache.CacheError, match='900 rows that are missing'):
+    cache.choose('disk', work(there=100), there)
+  whole, half = (work(there=n) for n in (0, 500))
+  for mode in ('disk', 'auto'):
+    choice = cache.choose(mode, half, there)
+    assert choice.mode == 'disk'
+  assert '500 of its rows are there' in choice.reason
+  least = cache.choose('disk', whole, HERE).seconds['disk'] / 2
+  assert choice.seconds['disk'] - half.epochs * half.bytes / (
+      estimate.DISK_RATE) < least
 
 
 def test_what_is_free_is_looked_up_where_the_caches_will_be(tmp_path):

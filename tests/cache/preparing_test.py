@@ -178,8 +178,8 @@ def test_what_extract_computes_counts(parts, backbone):
   assert origins.program(again) == origins.program(origin)
 
 
-def run(*arguments, root):
-  return commands.Command('lst.cache', *arguments, env={
+def run(*arguments, root, devices=1):
+  return commands.Command('lst.cache', *arguments, devices=devices, env={
       'LST_CACHE': str(root), 'COLUMNS': '120'}).ended(600)
 
 
@@ -227,6 +227,34 @@ def test_the_command_line(weights, tmp_path):
   assert shard.exists()
   assert 'freed' in run(*prune, root=root).stdout
   assert [p.name for p in root.iterdir()] == ['.locks']
+
+
+@pytest.mark.parametrize('fsdp', [1, 2])
+def test_all_devices_make_what_one_makes(weights, tmp_path, fsdp):
+  file = tmp_path / 'config.py'
+  file.write_text(
+      'from tests import tiny\n\n\ndef get_config():\n'
+      f'  return tiny.config({weights!r})\n')
+  build = ('build', f'--config={file}', '--config.data.train=train[:20]',
+           '--config.data.test=test[:5]', f'--config.mesh.fsdp={fsdp}',
+           '--config.mesh.min_size=1')
+  folders = []
+  for devices in (1, 4):
+    root = tmp_path / f'{devices}'
+    done = run(*build[:-2] if devices == 1 else build, root=root,
+               devices=devices)
+    assert done.returncode == 0, done.stderr
+    folders.append(sorted(root.glob('[0-9a-f]*')))
+  one, four = folders
+  assert [x.name for x in one] == [x.name for x in four] and len(one) == 2
+  for x, y in zip(one, four, strict=True):
+    a, b = (cache.Disk(folder).read(np.arange(5)) for folder in (x, y))
+    for left, right in zip(a, b, strict=True):
+      assert np.allclose(
+          np.float32(left), np.float32(right), rtol=1e-3, atol=1e-5)
+  refused = run(*build, '--config.train.batch_size=6', root=root, devices=4)
+  assert refused.returncode == 1
+  assert 'train.batch_size=6 does not divide over 4' in refused.stderr
 
 
 def of_tasks(weights):

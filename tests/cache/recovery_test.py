@@ -1,5 +1,6 @@
 """A cache that was killed, damaged or built twice at once becomes whole."""
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from lst import cache
-from lst.cache import claims, folders, layout, manifest, shards
+from lst.cache import claims, folders, layout, making, manifest, shards
 from tests.cache import made
 
 SHARD = 8
@@ -220,6 +221,73 @@ def test_a_shard_that_goes_under_a_reader_is_told_not_read_as_zeros(tmp_path):
   store.read(np.array([0]))
   with pytest.raises(cache.CacheError, match=r'shard 4 of tap_01.*missing'):
     store.read(np.array([36]))
+
+
+def test_who_comes_late_deletes_nothing_that_was_just_made(
+    tmp_path, monkeypatch):
+  """Between its look and its hand another process makes what it lacks."""
+  store, _ = made.build(tmp_path)
+  folder, plan = store.folder, store.about.layout
+  missing, damaged = (folder / f'tap_00/c/{n}/0/0' for n in (1, 3))
+  content = {path: path.read_bytes() for path in (missing, damaged)}
+  lose(missing)
+  cut(damaged)
+  looks = folders.faults
+
+  def then_made(*args):
+    found = looks(*args)
+    for path, whole in content.items():
+      path.write_bytes(whole)
+    return found
+
+  monkeypatch.setattr(folders, 'faults', then_made)
+  with folders.locked(folder):
+    assert making._missing(folder, plan, False, lambda text: None) == [1, 3]
+  assert all(path.read_bytes() == whole for path, whole in content.items())
+  # One that is at it deletes by itself what it writes anew.
+  monkeypatch.undo()
+  cut(damaged)
+  with claims.Claims(folder) as other:
+    other.take([3], 1)
+    making._missing(folder, plan, False, lambda text: None)
+    assert damaged.exists()
+  making._missing(folder, plan, False, lambda text: None)
+  assert not damaged.exists() and missing.exists()
+
+
+def test_who_has_lost_its_lease_deletes_nothing_that_is_whole(tmp_path):
+  store, _ = made.build(tmp_path)
+  about, folder = store.about, store.folder
+  lose(folder / 'tap_00/c/2/0/0')
+  stopped = made.Producer(made.taps(), most=0)
+  data = made.taps()
+  work = making._Work(
+      folder, about.layout, cache.Recipe(data, made.ROWS, stopped, None),
+      store.codebook, None, print)
+  with pytest.raises(InterruptedError):
+    work._write([0, 2], 0, made.ROWS)
+  found = folders.faults(folder, about.layout)
+  assert {fault.shard for fault in found} == {2}
+
+
+@pytest.mark.parametrize('number', [errno.EACCES, errno.EROFS])
+def test_a_cache_that_cannot_be_written_is_read(tmp_path, monkeypatch, number):
+  store, _ = made.build(tmp_path)
+
+  def forbidden(folder, say):
+    raise OSError(number, os.strerror(number), f'{tmp_path}/.locks/x.lock')
+
+  monkeypatch.setattr(folders, 'locked', forbidden)
+  again, computed = made.build(tmp_path)
+  assert whole(again) and not computed
+  lose(store.folder / 'tap_00/c/2/0/0')
+  with pytest.raises(cache.CacheError, match=r'cannot be written.*\$LST_CACHE'):
+    made.build(tmp_path)
+  # What is not of the cache is another matter.
+  monkeypatch.setattr(
+      folders, 'locked', lambda *_: (tmp_path / 'a.jpg').read_bytes())
+  with pytest.raises(FileNotFoundError):
+    made.build(tmp_path)
 
 
 def test_a_damaged_index_is_found(tmp_path):

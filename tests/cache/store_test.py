@@ -1,14 +1,17 @@
 """Rows go in and come out: on disk, in memory, in any order, in threads."""
 
 import concurrent.futures
+import gc
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorstore as ts
 
 from lst import cache
-from lst.cache import layout
+from lst.cache import layout, shards
 from tests.cache import made
 
 
@@ -84,6 +87,51 @@ def test_threads_may_read(tmp_path):
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
     for rows, read in zip(asked, pool.map(store.read, asked), strict=True):
       assert same(read, [x[rows] for x in made.taps()])
+
+
+def test_files_that_are_mapped_are_few(tmp_path, monkeypatch):
+  stores = [made.build(tmp_path / x)[0] for x in 'ab']
+  every = np.arange(made.ROWS)
+  for store in stores:
+    store.read(every)
+  gc.collect()
+  # Two shards of each of the three taps of both.
+  monkeypatch.setattr(shards, 'MOST_MAPPED', 2 * len(shards._LIVE))
+  before = mapped(tmp_path)
+  for store in 2 * stores:
+    assert same(store.read(every[::-1]), [x[::-1] for x in made.taps()])
+  assert not before and len(mapped(tmp_path)) == 2 * 3 * 2
+  del stores, store
+  gc.collect()
+  assert not mapped(tmp_path)
+
+
+def mapped(root):
+  maps = pathlib.Path('/proc/self/maps').read_text().splitlines()
+  return [line for line in maps if str(root) in line]
+
+
+def test_mapped_files_leave_descriptors_to_others():
+  """In a process of its own, as the limit is the process's."""
+  code = (
+      'import resource; from lst.cache import shards\n'
+      'LIMIT = resource.RLIMIT_NOFILE\n'
+      'resource.setrlimit(LIMIT, ({soft}, {hard}))\n'
+      'print(shards.most_mapped(), resource.getrlimit(LIMIT))')
+  for soft, hard, told in (
+      (256, 600, '300 (600, 600)'), (64, 64, '32 (64, 64)')):
+    done = subprocess.run(
+        [sys.executable, '-c', code.format(soft=soft, hard=hard)],
+        capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == told
+
+
+def test_a_file_that_goes_while_it_is_read_is_told(tmp_path):
+  store, _ = made.build(tmp_path)
+  store.read(np.arange(made.ROWS))
+  (store.folder / 'tap_01/c/2/0/0').unlink()
+  with pytest.raises(cache.CacheError, match=r'tap_01/c/2.*computes it'):
+    store.read(np.array([17]))
 
 
 def test_any_reader_of_zarr_opens_a_tap(tmp_path):

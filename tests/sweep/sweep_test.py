@@ -291,6 +291,32 @@ def test_a_stopped_sweep_goes_on(weights, tmp_path, monkeypatch):
   assert lasts == [8, 8, 12, 24]
 
 
+def test_a_sweep_saves_and_traces_where_it_is_asked_to(
+    weights, tmp_path, monkeypatch):
+  """Ahead of its only validation."""
+  config = make_config(weights, lr=(1e-3, 1e-2))
+  config.train.eval_epochs = config.train.epochs
+  config.train.checkpoint_steps, config.profile.steps = 5, (2, 3)
+  expected = sweep.run(config, tmp_path / 'whole')
+  assert list((tmp_path / 'whole' / 'profile').rglob('*.xplane.pb'))
+  step, left = parts.Programs.step, [13]
+
+  def stopping(self, *args):
+    left[0] -= 1
+    if not left[0]:
+      raise StoppedError
+    return step(self, *args)
+
+  monkeypatch.setattr(parts.Programs, 'step', stopping)
+  with pytest.raises(StoppedError):
+    sweep.run(config, tmp_path / 'stopped')
+  assert (tmp_path / 'stopped/checkpoints/10').exists()
+  left[0] = 100
+  result = sweep.run(config, tmp_path / 'stopped')
+  # 24 steps, of which ten are not taken again.
+  assert left[0] == 100 - 14 and result['sweep'] == expected['sweep']
+
+
 def test_halving_keeps_the_best_in_order():
   assert halving.best([0.1, 0.9, 0.5, 0.9], 2).tolist() == [1, 3]
   assert halving.best([0.5, 0.5, 0.1], 1).tolist() == [0]
@@ -308,5 +334,10 @@ def test_bad_sweeps_are_told(weights):
     parts.make(config)
   with pytest.raises(ValueError, match='twice'):
     parts.make(make_config(weights, lr=(1e-3, 1e-3)))
-  with pytest.raises(ValueError, match='rank'):
-    parts.start(parts.make(make_config(weights, rank=(0, 2))))
+  for field, value, words in (
+      ('rank', 0, 'whole numbers from 1'), ('rank', 4.5, 'whole numbers'),
+      ('lr', -1e-3, 'above 0'), ('lr', '1e-3', 'above 0'),
+      ('weight_decay', -0.1, 'from 0 on'), ('seed', 0.5, 'whole numbers'),
+      ('alpha', 'one', 'numbers'), ('skip', -1, 'from 0 on')):
+    with pytest.raises(ValueError, match=rf'config\.sweep\.{field}=.*{words}'):
+      parts.make(make_config(weights, **{field: (value,)}))
