@@ -52,6 +52,15 @@ def test_what_is_evaluated_at_a_time_has_whole_videos(weights):
       6, 6, 60]
 
 
+def test_gradients_that_are_gathered_take_memory(weights):
+  config, found = tiny.config(weights, ('full', 'linear')), {}
+  for config.optimizer.accumulate in (1, 2):
+    found[config.optimizer.accumulate], _ = programs.memory(
+        config, 10, jax.devices()[:1], 0)
+  more = found[2].optimizer - found[1].optimizer
+  assert found[1].trained <= more < 1.01 * found[1].trained
+
+
 def test_what_is_never_changed(weights):
   config = tiny.config(weights)
   config.train.microbatch = 4

@@ -164,7 +164,7 @@ def test_a_rehearsal_leaves_lines_tables_and_figures(
   best = max(tuned, key=lambda row: float(row['val_accuracy']))
   assert all(row['lr'] == best['lr'] for row in tested)
   assert len(tuned) == len({tuple(r[k] for k in Point._fields) for r in tuned})
-  row = costs.row('linear', [{
+  row = costs.row('linear', 0, [{
       'trainable_params': 10, 'step_flops': 2e9, 'forward_flops': 1e9,
       'process_mib': 100, 'step_ms': [3.0, 1.0, 2.0], 'kept_step_ms': [0.5],
       'size': 16, 'batch': 8, 'device': 'cpu'}])
@@ -174,7 +174,7 @@ def test_a_rehearsal_leaves_lines_tables_and_figures(
     writer.writeheader()
     writer.writerow(row)
   (tmp_path / 'memory.csv').write_text(
-      'method,peak_mib,compiled_for\nlinear,45.2,h100\n')
+      'method,option,peak_mib,compiled_for\nlinear,,45.2,h100\n')
   figure.main([f'--results={tmp_path}'])
   results = figure.read(tmp_path / 'results.csv')
   assert [tuple(row) for row in results] == [figure.FIELDS] * 2
@@ -210,6 +210,28 @@ def test_memory_of_a_step_has_its_parts(weights, tmp_path, monkeypatch):
                  'peak_mib', 'streamed_mib')]
     assert float(row['peak_mib']) == pytest.approx(sum(parts), abs=0.05)
   assert float(full['optimizer_mib']) > float(linear['optimizer_mib'])
+
+
+def test_costs_are_those_of_what_was_chosen():
+  """Two tasks, one of which chose the other rank; heads are of the task."""
+  rows = [
+      {'suite': 's', 'task': task, 'method': 'losa', 'option': option,
+       'trainable_params': params}
+      for task, option, params in (('a', '8', '10'), ('b', '16', '30'))]
+  rows += [{**row, 'method': 'lora_qv', 'option': '4.0'} for row in rows]
+  found = {
+      ('losa', '8'): {'step_ms': '1', 'kept_step_ms': '1'},
+      ('losa', '16'): {'step_ms': '2', 'kept_step_ms': '5'},
+      ('lora_qv', ''): {'step_ms': '7', 'peak_mib': '4'},
+      ('lora_qv + remat', ''): {'step_ms': '9'}}
+  assert figure.mean_costs(rows, found, 's') == {
+      'losa': {'step_ms': 1.5, 'kept_step_ms': 3.0, 'trainable_params': 20},
+      'lora_qv': {'step_ms': 7, 'peak_mib': 4, 'trainable_params': 20},
+      'lora_qv + remat': {'step_ms': 9, 'trainable_params': 20}}
+  assert figure.with_costs(rows[1], found)['step_ms'] == '2'
+  assert costs.cases(['losa', 'linear', 'lora_qv + remat', 'vpt']) == [
+      ('losa', 0), ('losa', 1), ('linear', 0), ('lora_qv + remat', 0),
+      ('vpt', 0), ('vpt', 1)]
 
 
 def test_variants_are_scored_by_all_seeds_on_validation(

@@ -2,9 +2,10 @@
 
     python -m experiments.methods.costs
 
-Each method runs in a process of its own, in as many turns as asked for, one
-method after the other in each turn. `process_mib` is the highest of that
-process, compiler included; `memory` has that of the step.
+Each method, with each value of an option that sizes it, runs in a process of
+its own, in as many turns as asked for, one after the other in each turn.
+`process_mib` is the highest of that process, compiler included; `memory` has
+that of the step.
 """
 
 import argparse
@@ -18,14 +19,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from experiments.methods.methods import METHODS
+from experiments.methods.methods import METHODS, sizes
 from experiments.methods.run import config_of
 
 HERE = pathlib.Path(__file__).parent
 FIELDS = (
-    'method', 'trainable_params', 'step_flops', 'forward_flops', 'process_mib',
-    'step_ms', 'step_ms_min', 'step_ms_max', 'kept_step_ms', 'size', 'batch',
-    'device')
+    'method', 'option', 'trainable_params', 'step_flops', 'forward_flops',
+    'process_mib', 'step_ms', 'step_ms_min', 'step_ms_max', 'kept_step_ms',
+    'size', 'batch', 'device')
 # Rows that differ from another's by these fields, and in cost alone.
 REMAT = {f'{name} + remat': {'tuning.remat': True}
          for name in ('lora_qv', 'lora_all', 'full')}
@@ -37,7 +38,14 @@ def entry_of(name: str):
   return entry._replace(fields=entry.fields | REMAT.get(name, {}))
 
 
-def measured(name: str, size: int, repeats: int, weights: str) -> dict:
+def cases(names: list[str]) -> list[tuple[str, int]]:
+  """(method, which value of its option), the option left as it is first."""
+  return [(name, k) for name in names for k in range(
+      len(sizes(entry_of(name))))]
+
+
+def measured(
+    name: str, option: int, size: int, repeats: int, weights: str) -> dict:
   """The costs of a method, in this process."""
   import jax
 
@@ -45,7 +53,7 @@ def measured(name: str, size: int, repeats: int, weights: str) -> dict:
   from lst.plan import flops
 
   entry = entry_of(name)
-  config = config_of(entry, entry.option[1][0], size, 10.0, 32)
+  config = config_of(entry, entry.option[1][option], size, 10.0, 32)
   config.cache.mode, config.backbone.weights = 'off', weights
   built, batches_of = inputs.open_(config, build.build(config))
   batches = batches_of.train(0)
@@ -85,12 +93,12 @@ def timed(step: Callable, state: Any, repeats: int) -> list[float]:
   return out[2:]
 
 
-def row(name: str, turns: list[dict]) -> dict:
+def row(name: str, option: int, turns: list[dict]) -> dict:
   """The line of a method, from its turns."""
   steps = [ms for turn in turns for ms in turn['step_ms']]
   kept = [ms for turn in turns for ms in turn['kept_step_ms']]
   return turns[0] | {
-      'method': name,
+      'method': name, 'option': sizes(entry_of(name))[option],
       'process_mib': max(turn['process_mib'] for turn in turns),
       'step_ms': round(statistics.median(steps), 2),
       'step_ms_min': round(min(steps), 2), 'step_ms_max': round(max(steps), 2),
@@ -107,25 +115,27 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument('--turns', type=int, default=3)
   parser.add_argument('--weights', default='embedded')
   parser.add_argument('--one', help='measures this one, and prints it')
+  parser.add_argument('--option', type=int, default=0, help='of its two')
   args = parser.parse_args(argv)
   if args.one:
     print(json.dumps(measured(
-        args.one, args.size, args.repeats, args.weights)))
+        args.one, args.option, args.size, args.repeats, args.weights)))
     return
-  turns: dict[str, list] = {name: [] for name in args.methods}
+  turns: dict[tuple, list] = {case: [] for case in cases(args.methods)}
   for _ in range(args.turns):
-    for name in args.methods:
+    for name, option in turns:
       done = subprocess.run(
           [sys.executable, '-m', 'experiments.methods.costs', f'--one={name}',
-           f'--size={args.size}', f'--repeats={args.repeats}',
-           f'--weights={args.weights}'],
+           f'--option={option}', f'--size={args.size}',
+           f'--repeats={args.repeats}', f'--weights={args.weights}'],
           check=True, capture_output=True, text=True, timeout=1200)
-      turns[name].append(json.loads(done.stdout.splitlines()[-1]))
-      print(name, row(name, turns[name]), flush=True)
+      of = turns[name, option]
+      of.append(json.loads(done.stdout.splitlines()[-1]))
+      print(name, row(name, option, of), flush=True)
   with (args.results / 'costs.csv').open('w', newline='') as file:
     writer = csv.DictWriter(file, FIELDS, lineterminator='\n')
     writer.writeheader()
-    writer.writerows(row(name, of) for name, of in turns.items())
+    writer.writerows(row(*case, of) for case, of in turns.items())
 
 
 if __name__ == '__main__':

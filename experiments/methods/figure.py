@@ -17,16 +17,18 @@ import numpy as np
 matplotlib.use('Agg')
 from matplotlib import pyplot, ticker
 
+from experiments.methods.averages import (
+    COSTS,
+    Costs,
+    cost,
+    costs_of,
+    mean_costs,
+    read,
+)
 from experiments.methods.methods import METHODS, backpropagates, under_tuned
 from experiments.methods.run import point_of
 
 HERE = pathlib.Path(__file__).parent
-COSTS = {
-    'trainable_params': 'trainable parameters',
-    'step_flops': 'FLOPs of a step',
-    'peak_mib': 'peak memory, MiB',
-    'step_ms': 'time of a step, ms',
-}
 FIELDS = (
     'suite', 'task', 'group', 'method', 'seed', 'test_accuracy',
     'trainable_params', 'step_flops', 'peak_mib', 'step_ms', 'device',
@@ -40,14 +42,6 @@ RIVALS = ('linear', 'attentive', 'lst', 'last', 'lora_qv', 'lora_all', 'full')
 # does.
 MARKS = {False: ('o', '#c2410c'), True: ('s', '#888888')}
 Scores = dict[str, dict[str, dict[str, float]]]
-
-
-def read(path: pathlib.Path) -> list[dict[str, str]]:
-  """The lines of a CSV; none if it is not there."""
-  if not path.exists():
-    return []
-  with path.open(newline='') as file:
-    return list(csv.DictReader(file))
 
 
 def scores(rows: list[dict], suite: str) -> Scores:
@@ -89,15 +83,19 @@ def distance(found: Scores, rival: str) -> tuple[float, float, int, int]:
   return each.mean(), error, int((each > 0).sum()), len(each)
 
 
-def _number(text: str) -> str:
-  if not text:
+def _number(value: float | None) -> str:
+  if value is None:
     return '-'
-  value = float(text)
   return f'{value:,.4g}' if value < 1e4 else f'{value:.3g}'
 
 
 def suite_table(found: Scores, costs: dict[str, dict]) -> list[str]:
-  """Markdown: each method's mean, spread over seeds, and costs; best first."""
+  """Markdown: each method's mean, spread over seeds, and costs; best first.
+
+  Args:
+    found: by `scores`.
+    costs: by `mean_costs`.
+  """
   lines = [
       '| method | backprop through the backbone | mean test accuracy, % | '
       + ' | '.join(COSTS.values()) + ' | with features kept, ms |',
@@ -106,8 +104,8 @@ def suite_table(found: Scores, costs: dict[str, dict]) -> list[str]:
   for method in sorted(means, key=lambda m: -means[m].mean()):
     names = [method] + [n for n in costs if n.startswith(f'{method} +')]
     for name in names:
-      cost = costs.get(name, {})
-      cells = [_number(cost.get(k, '')) for k in (*COSTS, 'kept_step_ms')]
+      cells = [_number(costs.get(name, {}).get(k))
+               for k in (*COSTS, 'kept_step_ms')]
       through = 'yes' if backpropagates(METHODS[method]) else 'no'
       lines.append(
           f'| {name} | {through} | {means[method].mean():.1f} ± '
@@ -139,14 +137,14 @@ def plot(found: Scores, costs: dict, path: pathlib.Path, title: str) -> None:
       means = by_seed(tasks)
       mark, colour = MARKS[backpropagates(METHODS[method])]
       panel.errorbar(
-          float(value), means.mean(), means.std(), capsize=2, fmt=mark,
+          value, means.mean(), means.std(), capsize=2, fmt=mark,
           color=colour)
       # Below the point where another one stands just above.
       close = any(
           0 < by_seed(other).mean() - means.mean() < CLOSE
           for other in found.values())
       panel.annotate(
-          method, (float(value), means.mean()), fontsize=8,
+          method, (value, means.mean()), fontsize=8,
           xytext=(4, -10 if close else 4), textcoords='offset points')
     panel.set(xscale='log', xlabel=label)
     panel.grid(alpha=0.3)
@@ -174,20 +172,11 @@ def edges(tuned: list[dict]) -> list[str]:
           if under_tuned(tried)]
 
 
-def costs_of(results: pathlib.Path) -> dict[str, dict[str, str]]:
-  """{method: its lines of costs.csv and memory.csv as one}."""
-  out = collections.defaultdict(dict)
-  for name in ('memory.csv', 'costs.csv'):
-    for row in read(results / name):
-      out[row['method']] |= row
-  return dict(out)
-
-
-def with_costs(row: dict, costs: dict[str, dict]) -> dict[str, str]:
-  """A line of results.csv: a run, and what a step of its method costs."""
-  cost = costs.get(row['method'], {})
+def with_costs(row: dict, costs: Costs) -> dict[str, str]:
+  """A line of results.csv: a run, and what a step of it costs."""
+  of = cost(costs, row['method'], row['option'])
   # Parameters are those of the run: heads differ from task to task.
-  known = cost | {'memory_of': cost.get('compiled_for', '')} | row
+  known = of | {'memory_of': of.get('compiled_for', '')} | row
   return {field: known.get(field, '') for field in FIELDS}
 
 
@@ -208,7 +197,8 @@ def report(results: pathlib.Path) -> str:
     every = scores(rows, suite)
     found = complete(every)
     count = max(len(tasks) for tasks in found.values())
-    text += [f'## {suite}: {count} tasks', '', *suite_table(found, costs), '']
+    means = mean_costs(rows, costs, suite)
+    text += [f'## {suite}: {count} tasks', '', *suite_table(found, means), '']
     for rival in RIVALS:
       if rival in found and 'losa' in found:
         gap, error, wins, of = distance(found, rival)
@@ -216,7 +206,7 @@ def report(results: pathlib.Path) -> str:
             f'- LoSA less {rival}: {gap:+.1f} points, standard error over '
             f'tasks {error:.1f}; above it on {wins} of {of}')
     text += ['', *task_table(every), '']
-    plot(found, costs, results / f'figure_{suite}.png',
+    plot(found, means, results / f'figure_{suite}.png',
          f'{suite}, {count} tasks')
   late = edges(read(results / 'tuned.csv'))
   text.append(

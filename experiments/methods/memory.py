@@ -12,8 +12,8 @@ import argparse
 import csv
 import pathlib
 
-from experiments.methods.costs import REMAT, entry_of
-from experiments.methods.methods import METHODS
+from experiments.methods.costs import REMAT, cases, entry_of
+from experiments.methods.methods import METHODS, sizes
 from experiments.methods.run import config_of
 
 HERE = pathlib.Path(__file__).parent
@@ -34,23 +34,23 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument('--name', default='memory.csv')
   args = parser.parse_args(argv)
   _, found = chips.devices(args.topology)
-  fields = ('method', 'peak_mib', *(
+  fields = ('method', 'option', 'peak_mib', *(
       f'{name}_mib' for name in programs.Sizes._fields), 'size', 'batch',
       'weights', 'compiled_for')
   with (args.results / args.name).open('w', newline='') as file:
     writer = csv.DictWriter(file, fields, lineterminator='\n')
     writer.writeheader()
-    for name in args.methods:
+    for name, option in cases(args.methods):
       entry = entry_of(name)
       config = config_of(
-          entry, entry.option[1][0], args.size, 10.0, args.batch_size)
+          entry, entry.option[1][option], args.size, 10.0, args.batch_size)
       config.backbone.weights = args.weights
       config.backbone.dtype = 'bfloat16'
-      sizes, refused = programs.memory(config, CLASSES, found, 0)
-      if sizes is None:
+      taken, refused = programs.memory(config, CLASSES, found, 0)
+      if taken is None:
         raise RuntimeError(f'{name} does not fit {args.topology}: {refused}')
-      total = {'peak': sizes.total} | sizes._asdict()
-      row = {'method': name} | {
+      total = {'peak': taken.total} | taken._asdict()
+      row = {'method': name, 'option': sizes(entry)[option]} | {
           f'{part}_mib': round(n / 2**20, 2) for part, n in total.items()
       } | {'size': args.size, 'batch': args.batch_size,
            'weights': args.weights, 'compiled_for': args.topology}

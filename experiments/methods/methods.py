@@ -8,6 +8,10 @@ RATES = (
 DECAYS = (1e-4, 1e-2)
 
 
+# Options that change what a step costs; scales and smoothing do not.
+SIZES = ('side.rank', 'side.heads', 'side.reduction', 'tuning.vpt.tokens')
+
+
 class Entry(NamedTuple):
   """A method of the comparison.
 
@@ -61,6 +65,12 @@ METHODS = {
     'placed': Entry(
         {'method': 'placed'}, 3e-3, ('placement.alpha', (1.0, 0.1))),
 }
+
+
+def sizes(entry: Entry) -> tuple:
+  """The values of its option that cost differently; '' stands for all."""
+  field, values = entry.option
+  return values if field in SIZES else ('',)
 
 
 def backpropagates(entry: Entry) -> bool:

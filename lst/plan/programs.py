@@ -12,6 +12,7 @@ import optax
 
 from lst import build, losses, sharding, step
 from lst import method as methods
+from lst import optimizer as optimizers
 from lst.backbones import backbone as backbones
 from lst.backbones.frozen import entering, of_clips
 from lst.backbones.stacked import BLOCKS
@@ -159,7 +160,8 @@ def _shapes(config, adapted, backbone):
       jax.ShapeDtypeStruct((rows, *backbone.input_size, 3), np.uint8),
       jax.ShapeDtypeStruct((rows,), np.int32),
       jax.ShapeDtypeStruct((rows,), np.float32))
-  optimizer = optax.adamw(config.optimizer.lr)
+  options = config.optimizer
+  optimizer = optimizers.at_rate(options, optax.constant_schedule(options.lr))
   params = jax.eval_shape(
       adapted.init, jax.random.key(0), backbone.frozen, batch.inputs)
   state = step.TrainState(
