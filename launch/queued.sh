@@ -6,8 +6,9 @@
 #
 # Asks for the machines, waits, installs, runs launch/run.sh (or $ENTRY) on all of
 # them with the workdir gs://BUCKET/runs/NAME, and starts over when they are taken
-# away (status 75, or machines that are gone). Ends with the run's own status, and
-# deletes the machines. The bucket holds what is needed to go on.
+# away (status 75, or machines that are gone). Ends with the run's own status, or
+# that of a request that is refused, and deletes the machines. The bucket holds
+# what is needed to go on.
 set -euo pipefail
 
 : "${PROJECT:?set PROJECT to your Google Cloud project}"
@@ -28,25 +29,57 @@ fi
 name=$1
 shift
 
-tpu() { gcloud compute tpus "$@" --project="$PROJECT" --zone="$ZONE"; }
+errors=$(mktemp)
+where=("--project=$PROJECT" "--zone=$ZONE")
 
+tpu() { gcloud compute tpus "$@" "${where[@]}"; }
+
+# NONE only where that is what Google says; a login that has expired, or a service
+# that is down, says nothing of the machines.
 state() {
-  tpu queued-resources describe "$name" --format='value(state.state)' \
-    2>/dev/null || echo NONE
+  if tpu queued-resources describe "$name" --format='value(state.state)' \
+    2>"$errors"; then
+    return
+  elif grep -q NOT_FOUND "$errors"; then
+    echo NONE
+  else
+    cat "$errors" >&2
+    echo UNKNOWN
+  fi
 }
 
 remove() {
-  [[ $(state) == NONE ]] ||
-    tpu queued-resources delete "$name" --force --quiet || true
+  local delete=(queued-resources delete "$name" --force --quiet)
+  if ! tpu "${delete[@]}" 2>"$errors" && ! grep -q NOT_FOUND "$errors"; then
+    cat "$errors" >&2
+    echo "machines may be left, and cost: see to it that this succeeds" >&2
+    printf '%q ' gcloud compute tpus "${delete[@]}" "${where[@]}" >&2
+    echo >&2
+  fi
+}
+
+# Ends the script where asking once more would be refused once more.
+ask() {
+  local status=0
+  tpu queued-resources create "$name" --node-id="$name" --spot \
+    --accelerator-type="$type" --runtime-version="$version" \
+    2>"$errors" || status=$?
+  cat "$errors" >&2
+  if [[ $status != 0 ]] &&
+    ! grep -qE 'UNAVAILABLE|INTERNAL|DEADLINE_EXCEEDED|ABORTED' "$errors"; then
+    exit "$status"
+  fi
+  return "$status"
 }
 
 wait_for_machines() {
-  tpu queued-resources create "$name" --node-id="$name" --spot \
-    --accelerator-type="$type" --runtime-version="$version"
+  local unknown=0
   while true; do
     case $(state) in
       ACTIVE) return 0 ;;
       FAILED | SUSPENDED | SUSPENDING | NONE) return 1 ;;
+      UNKNOWN) ((++unknown < 10)) || return 1 ;;
+      *) unknown=0 ;;
     esac
     sleep "$poll"
   done
@@ -56,7 +89,7 @@ on_all() {
   tpu tpu-vm ssh "$name" --worker=all --command="$1"
 }
 
-trap remove EXIT
+trap 'remove; rm -f "$errors"' EXIT
 # Quoted once more, for the shell of the machines.
 flags=$(printf ' %q' "$@" "--workdir=gs://$BUCKET/runs/$name" --processes=auto)
 install="(test -d lst || git clone -q '$SOURCE' lst) && cd lst &&
@@ -65,7 +98,7 @@ install="(test -d lst || git clone -q '$SOURCE' lst) && cd lst &&
 for ((attempt = 1; attempt <= attempts; attempt++)); do
   echo "attempt $attempt of $attempts: asking for $type in $ZONE"
   remove
-  if wait_for_machines; then
+  if ask && wait_for_machines; then
     status=0
     on_all "$install" && on_all "cd lst && PYTHON=.venv/bin/python $entry$flags" ||
       status=$?

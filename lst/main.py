@@ -1,5 +1,6 @@
 """`python -m lst.main --config=FILE [--workdir=DIR] [--config.a.b=value]`."""
 
+import contextlib
 import os
 import traceback
 
@@ -49,6 +50,8 @@ def _main(argv: list[str]) -> int:
 
 
 def _run() -> int:
+  import jax
+
   from lst import hosts, sweep, tasks, train
   config, folder = _CONFIG.value, _WORKDIR.value
   if folder is None:
@@ -63,7 +66,9 @@ def _run() -> int:
       next(asked, train.run)(config, folder)
   except (hosts.HostsError, hosts.Preempted) as error:
     if isinstance(error, hosts.Preempted):
-      hosts.part()
+      # All is saved: one that dies on the way out takes nothing with it.
+      with contextlib.suppress(jax.errors.JaxRuntimeError):
+        hosts.part()
     return command.say(f'{type(error).__name__}: {error}', hosts.RESTART)
   return 0
 

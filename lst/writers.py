@@ -26,7 +26,10 @@ class Writer:
     self._path = workdir / 'metrics.jsonl'
     kept = [
         line for line in _lines(self._path) if json.loads(line)['step'] <= step]
-    self._path.write_text(''.join(line + '\n' for line in kept))
+    # In one move: a kill here leaves what was there before.
+    part = self._path.with_name(f'{self._path.name}.part')
+    part.write_text(''.join(line + '\n' for line in kept))
+    part.replace(self._path)
     # Nothing can be added to a file in a bucket: it is written anew.
     self._bucket = '://' in os.fspath(workdir)
     self._lines = kept if self._bucket else None

@@ -50,6 +50,10 @@ class Command:
       self._process.start()
 
   @property
+  def pid(self) -> int:
+    return self._process.pid
+
+  @property
   def returncode(self) -> int | None:
     with LOCK:
       return self._process.exitcode

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 
+import jax.numpy as jnp
 import kubeflow_trainer_api.models as jobsets
 import kubernetes_validate
 import pytest
 import yaml
 
-from lst import command, hosts
+from lst import checkpoint, command, data, hosts, step
 from lst import config as config_lib
 from tests import runs
 
@@ -129,20 +130,40 @@ def test_sky_recovers_by_our_status(tmp_path):
 
 
 # A gcloud that plays the states and statuses it finds in $PLAY, one a call,
-# and writes down what it was asked.
+# and writes down what it was asked. What $PLAY has under the name of a call is
+# the error that it fails with, each time with one line of it.
 GCLOUD = """#!/usr/bin/env bash
 echo "$*" >>"$PLAY/calls"
 next() { line=$(head -n 1 "$PLAY/$1"); sed -i 1d "$PLAY/$1"; echo "$line"; }
+fail() { echo "ERROR: (gcloud) $1" >&2; exit "${2:-1}"; }
+for call in create describe delete; do
+  case "$*" in *" $call "*)
+    if [ -s "$PLAY/$call" ]; then fail "$(next $call)" 3; fi ;;
+  esac
+done
 case "$*" in
-  *describe*) s=$(next states); [ "$s" = NONE ] && exit 1; echo "$s" ;;
+  *" create "*) touch "$PLAY/there" ;;
+  *" delete "*)
+    [ -e "$PLAY/there" ] || fail "NOT_FOUND: no such resource"
+    rm "$PLAY/there" ;;
+  *" describe "*)
+    s=$(next states)
+    [ "$s" != NONE ] || fail "NOT_FOUND: no such resource"
+    echo "$s" ;;
   *ssh*install*) exit 0 ;;
   *ssh*) exit "$(next statuses)" ;;
 esac
 """
 
 
-def queued(folder: pathlib.Path, states: str, statuses: str, *arguments):
-  """(status, calls, output) of launch/queued.sh against such a gcloud."""
+def queued(
+    folder: pathlib.Path, states: str, statuses: str, *arguments, **errors):
+  """(status, calls, output) of launch/queued.sh against such a gcloud.
+
+  `errors` are lines by the name of the call.
+  """
+  for call, lines in errors.items():
+    (folder / call).write_text(''.join(f'{line}\n' for line in lines))
   (folder / 'bin').mkdir()
   gcloud = folder / 'bin' / 'gcloud'
   gcloud.write_text(GCLOUD)
@@ -166,8 +187,7 @@ COMMAND = 'my-run', '--config=configs/digits.py', '--config.sweep.lr=(1, 2)'
 
 def test_queued_machines_that_are_taken_away_are_asked_for_again(tmp_path):
   # Two attempts: preempted while it runs, then to the end.
-  states = ('NONE WAITING_FOR_RESOURCES ACTIVE '
-            'SUSPENDED ACTIVE ACTIVE')
+  states = 'WAITING_FOR_RESOURCES ACTIVE ACTIVE'
   status, calls, out = queued(tmp_path, states, '75 0', *COMMAND)
   assert status == 0, out
   assert calls.count('queued-resources create my-run') == 2
@@ -181,16 +201,54 @@ def test_queued_machines_that_are_taken_away_are_asked_for_again(tmp_path):
 
 def test_a_mistake_ends_it_and_the_machines_are_given_back(tmp_path):
   status, calls, out = queued(
-      tmp_path, 'NONE ACTIVE ACTIVE ACTIVE', '2', *COMMAND)
+      tmp_path, 'ACTIVE ACTIVE', '2', *COMMAND)
   assert status == 2 and 'failed with status 2' in out
   assert calls.count('queued-resources create') == 1
   assert 'queued-resources delete my-run --force --quiet' in calls
 
 
 def test_it_gives_up_with_the_status_to_start_again(tmp_path):
-  status, calls, _ = queued(tmp_path, 'NONE FAILED ' * 4, '', *COMMAND)
-  assert status == hosts.RESTART
+  status, calls, out = queued(tmp_path, 'FAILED NONE FAILED', '', *COMMAND)
+  assert status == hosts.RESTART and 'gave up after 3 attempts' in out
   assert calls.count('queued-resources create') == 3
+  assert 'may be left' not in out and not (tmp_path / 'there').exists()
+
+
+@pytest.mark.parametrize('error', [
+    'INVALID_ARGUMENT: no accelerator v5litepod-9', 'PERMISSION_DENIED: no',
+    'RESOURCE_EXHAUSTED: Quota limit exceeded'])
+def test_a_request_that_is_refused_ends_it_with_its_error(tmp_path, error):
+  status, calls, out = queued(tmp_path, '', '', *COMMAND, create=[error])
+  assert status == 3 and error in out and 'gave up' not in out
+  assert calls.count('queued-resources create') == 1
+
+
+def test_a_service_that_is_down_for_a_while_ends_nothing(tmp_path):
+  down = 'UNAVAILABLE: try again'
+  status, calls, out = queued(
+      tmp_path, 'CREATING ACTIVE', '0', *COMMAND, create=[down],
+      describe=[down] * 3)
+  assert status == 0 and down in out, out
+  assert calls.count('queued-resources create') == 2
+
+
+def test_machines_of_which_nothing_can_be_told_are_deleted_too(tmp_path):
+  """By a login that has expired: they are there, and they cost."""
+  expired = 'UNAUTHENTICATED: log in again'
+  status, calls, out = queued(
+      tmp_path, 'ACTIVE ACTIVE', '2', *COMMAND, delete=[expired] * 2)
+  assert status == 2 and (tmp_path / 'there').exists()
+  command = ('gcloud compute tpus queued-resources delete my-run --force '
+             '--quiet --project=p --zone=z')
+  assert out.count(expired) == out.count(command) == 2
+  (tmp_path / 'bin' / 'gcloud').unlink()
+  (tmp_path / 'bin').rmdir()
+  status, calls, out = queued(
+      tmp_path, '', '', *COMMAND, describe=[expired] * 40)
+  assert status == hosts.RESTART and expired in out
+  assert calls.rstrip().split('\n')[-1].startswith(
+      'compute tpus queued-resources delete my-run')
+  assert not (tmp_path / 'there').exists()
 
 
 @pytest.mark.parametrize('arguments', [(), ('my-run',), ('--config=x', 'y')])
@@ -234,16 +292,31 @@ def test_a_machine_gets_a_python_that_is_new_enough(tmp_path, fit, expected):
   assert calls.splitlines() == wanted
 
 
-# A bucket that is a folder, and a suite that does one more task a call.
-BUCKET = """#!/usr/bin/env bash
-here() { echo "${1/#gs:\\/\\//$PLAY/}"; }
+# A bucket that is a folder. What goes there goes file by file, by name, and
+# ends after as many as $PLAY/cut says.
+BUCKET = r"""#!/usr/bin/env bash
+here() { echo "${1/#gs:\/\//$PLAY/}"; }
 case "$*" in
   "storage ls"*) [ -d "$(here "$3")" ] ;;
   "storage rsync"*)
-    mkdir -p "$(here "$5")"
-    cp -r "$(here "$4")/." "$(here "$5")" ;;
+    from=$(here "${@: -2:1}") to=$(here "${@: -1}") without='^$'
+    for flag in "$@"; do
+      case $flag in --exclude=*) without="^${flag#--exclude=}" ;; esac
+    done
+    left=-1
+    case "${@: -1}" in
+      gs://*) left=$(cat "$PLAY/cut" 2>/dev/null || echo -1) ;;
+    esac
+    mkdir -p "$to" && cd "$from"
+    for file in $(find . -type f -printf '%P\n' | grep -Ev "$without" |
+      LC_ALL=C sort); do
+      [ "$left" = 0 ] && exit 1
+      cp -p --parents "$file" "$to"
+      left=$((left - 1))
+    done ;;
 esac
 """
+# A suite that does one more task a call, and saves when it is told to leave.
 TASK = """#!/usr/bin/env bash
 echo "$@" >>"$PLAY/calls"
 for flag in "$@"; do
@@ -252,8 +325,17 @@ for flag in "$@"; do
     --path=*) cat "${flag#--path=}/images" >/dev/null || exit 1 ;;
   esac
 done
+(cd "$runs" && find . -type f -path '*/checkpoints/*') >"$PLAY/found"
+if [ -e "$PLAY/saves" ]; then
+  mkdir -p "$runs/one/checkpoints/500/state"
+  touch "$runs/one/checkpoints/500/"{_CHECKPOINT_METADATA,state/x,state/y}
+fi
 echo done >"$runs/task$(find "$runs" -name 'task*' | wc -l)"
-[ -e "$PLAY/slow" ] && sleep 60 >/dev/null 2>&1
+if [ -e "$PLAY/slow" ]; then
+  trap 'kill $!; sleep 0.5; echo saved >"$runs/saved"; exit 75' TERM
+  sleep 60 >/dev/null 2>&1 &
+  wait
+fi
 exit "$(cat "$PLAY/status")"
 """
 
@@ -300,10 +382,42 @@ def test_a_suite_goes_on_on_another_machine_with_what_the_bucket_has(tmp_path):
   (tmp_path / 'slow').unlink()
   status, errors = told(suite(tmp_path, *SUITE))
   assert status == 0, errors
-  assert {p.name for p in runs_there.iterdir()} == {'task0', 'task1'}
+  # It had the time to save, and that was waited for.
+  assert {p.name for p in runs_there.iterdir()} == {'task0', 'task1', 'saved'}
   call = (tmp_path / 'calls').read_text().splitlines()[-1]
   assert call.startswith('-m lst.vtab run --config=configs/suite.py')
   assert '--processes' not in call and 'gs://' not in call
+
+
+def test_half_a_checkpoint_is_none_to_another_machine(tmp_path):
+  """It went to the bucket file by file, and the machine was gone midway."""
+  there = tmp_path / 'b' / 'runs' / 'vtab' / 'one' / 'checkpoints' / '500'
+  (tmp_path / 'status').write_text('0')
+  (tmp_path / 'saves').touch()
+  (tmp_path / 'cut').write_text('1')
+  _, errors = told(suite(tmp_path, *SUITE[:3]))
+  assert 'not copied' in errors
+  assert {p.name for p in there.rglob('*') if p.is_file()} == {'x'}
+  for file in ('saves', 'cut'):
+    (tmp_path / file).unlink()
+  status, errors = told(suite(tmp_path, *SUITE[:3]))
+  assert status == 0 and not (tmp_path / 'found').read_text(), errors
+  # It is saved anew, and taken up by the third as it was left.
+  (tmp_path / 'saves').touch()
+  for _ in range(2):
+    assert told(suite(tmp_path, *SUITE[:3]))[0] == 0
+  assert {*(tmp_path / 'found').read_text().split()} == {
+      f'./one/checkpoints/500/{x}'
+      for x in ('_CHECKPOINT_METADATA', 'state/x', 'state/y')}
+
+
+def test_a_checkpoint_has_the_mark_that_goes_last(tmp_path):
+  [mark] = re.findall('^mark=(.*)$', (LAUNCH / 'suite.sh').read_text(), re.M)
+  position = data.Position(500, 0, 8, 16, 'train')
+  state = step.TrainState(jnp.int32(500), {'w': jnp.ones(3)}, ())
+  with checkpoint.manager(tmp_path) as checkpoints:
+    checkpoint.save(checkpoints, state, position, 1.0, None)
+  assert (tmp_path / 'checkpoints' / '500' / mark).is_file()
 
 
 def test_a_suite_ends_with_its_own_status_and_says_how_to_call_it(tmp_path):
@@ -317,6 +431,6 @@ def test_a_suite_ends_with_its_own_status_and_says_how_to_call_it(tmp_path):
 def test_queued_machines_may_run_a_suite(tmp_path, monkeypatch):
   monkeypatch.setenv('ENTRY', 'launch/suite.sh')
   status, calls, out = queued(
-      tmp_path, 'NONE ACTIVE ACTIVE', '0', 'vtab', *SUITE[1:4])
+      tmp_path, 'ACTIVE', '0', 'vtab', *SUITE[1:4])
   assert status == 0, out
   assert 'launch/suite.sh --config=configs/suite.py --suite=vtab' in calls

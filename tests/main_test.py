@@ -4,10 +4,12 @@
 import concurrent.futures
 import pathlib
 import time
+import types
 
+import jax
 import pytest
 
-from lst import usage
+from lst import hosts, train, usage
 from tests import runs
 
 DIGITS = '--config=configs/digits.py'
@@ -124,6 +126,29 @@ def test_workdir_is_named_after_the_config(tmp_path, weights):
   for words in ('backbone', 'trainable', 'FLOPs', 'device', 'test accuracy'):
     assert words in out
   assert not err
+
+
+def raising(error):
+  def call(*_):
+    raise error
+
+  return call
+
+
+def test_told_to_leave_it_ends_with_75_if_another_dies_on_the_way_out(
+    tmp_path, weights, monkeypatch, capsys):
+  from lst import main
+  for name, value in (
+      ('CONFIG', runs.config(weights)), ('WORKDIR', str(tmp_path)),
+      ('COORDINATOR', ''), ('PROCESS', -1), ('PROCESSES', '')):
+    monkeypatch.setattr(main, f'_{name}', types.SimpleNamespace(value=value))
+  monkeypatch.setattr(train, 'run', raising(
+      hosts.Preempted('SIGTERM at step 7, which is saved')))
+  monkeypatch.setattr(hosts, 'part', raising(
+      jax.errors.JaxRuntimeError('ABORTED: Shutdown barrier has failed')))
+  assert main._run() == hosts.RESTART
+  assert capsys.readouterr().err == (
+      'Preempted: SIGTERM at step 7, which is saved\n')
 
 
 @pytest.mark.parametrize(('argv', 'want'), [

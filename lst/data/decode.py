@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jaxtyping as jt
 import numpy as np
 
+# Formats of Pillow whose grey has 8 or 16 bits, in whatever mode it comes.
+OF_16_BITS = ('PNG', 'PPM')
 RGB = jt.UInt8[np.ndarray, 'h w 3']
 Resized = jt.UInt8[np.ndarray, 'H W 3']
 
@@ -14,9 +16,9 @@ def decode(image: bytes | str | np.ndarray) -> RGB:
   """Decodes one image to 8-bit RGB.
 
   Grey is repeated, a palette looked up, CMYK converted, 16-bit grey cut to
-  its upper 8 bits, and transparency dropped without blending. The EXIF
-  orientation is *not* applied: the pixels come as they are stored, as in TFDS
-  and the published VTAB figures.
+  its upper 8 bits, 32-bit grey taken as it is where it fits into 8, and
+  transparency dropped without blending. The EXIF orientation is *not* applied:
+  the pixels come as they are stored, as in TFDS and the published VTAB figures.
 
   Args:
     image: an encoded file as bytes, its path, or pixels as uint8 (h, w, 3) or
@@ -55,14 +57,18 @@ def _from_array(pixels: np.ndarray) -> RGB:
 
 
 def _from_deep(opened) -> RGB:
-  """The upper 8 of 16 bits, as libpng and TensorFlow cut them."""
+  """The upper 8 of 16 bits, as libpng and TensorFlow cut them; 8 of 32."""
   pixels = np.asarray(opened)
-  if pixels.dtype.kind == 'f' or pixels.min() < 0 or pixels.max() > 65535:
+  # Pillow opens 16 bits in 32 where a format has no deeper ones.
+  of_16 = opened.mode != 'I' or opened.format in OF_16_BITS
+  most = 65535 if of_16 else 255
+  if pixels.dtype.kind == 'f' or pixels.min() < 0 or pixels.max() > most:
     raise ValueError(
       f'mode {opened.mode} with values from {pixels.min()} to {pixels.max()} '
       'has no 8-bit reading: convert it to 8- or 16-bit first'
     )
-  return _from_array((pixels.astype(np.int64) >> 8).astype(np.uint8))
+  shift = 8 if of_16 else 0
+  return _from_array((pixels.astype(np.int64) >> shift).astype(np.uint8))
 
 
 def _pil(filter_name: str):

@@ -19,7 +19,8 @@ class Task(NamedTuple):
   version: str
 
   def __str__(self):
-    return '/'.join(part for part in self if part)
+    name = '/'.join(part for part in self[:2] if part)
+    return f'{name}:{self.version}' if self.version else name
 
 
 def source(
@@ -46,11 +47,11 @@ def source(
 
   Raises:
     DataError: within 10 seconds, where it neither is nor can be prepared here,
-      has other features than an image and a class, or there is no such reading.
+      is not `task`, lacks an image or a class, or there is no such reading.
   """
   parsed, root = parse(task), root_of(path)
   folder = find(parsed, root) or prepare.prepare(parsed, root)
-  _check_format(folder)
+  _check_info(folder, parsed)
   if video:
     decode.require()
   builder = _opened(folder)
@@ -127,7 +128,8 @@ def find(task: Task, root: str) -> str | None:
   base = os.path.join(root, task.name, task.config)
   versions = [
     name for name in _names(base)
-    if _is_prepared(os.path.join(base, name))
+    if re.fullmatch(r'\d+\.\d+\.\d+', name)
+    and _is_prepared(os.path.join(base, name))
     and task.version in ('', name)
   ]
   if versions:
@@ -156,7 +158,8 @@ def _is_prepared(folder: str) -> bool:
   return os.path.isfile(os.path.join(folder, 'dataset_info.json'))
 
 
-def _check_format(folder: str) -> None:
+def _check_info(folder: str, task: Task) -> None:
+  """Raises DataError where a folder is of another dataset, or in no format."""
   path = os.path.join(folder, 'dataset_info.json')
   try:
     with open(path, encoding='utf-8') as file:
@@ -165,6 +168,15 @@ def _check_format(folder: str) -> None:
     raise DataError(
       f'{path} cannot be read ({error}): prepare the dataset again.'
     ) from error
+  there = Task(
+    info.get('name', ''), info.get('configName', ''), info.get('version', '')
+  )
+  if any(ours not in ('', its) for ours, its in zip(task, there, strict=True)):
+    raise DataError(
+      f'{folder} holds {there}, but config.data.task is {str(task)!r}: set '
+      'config.data.path to the folder of that dataset, or the task to what is '
+      'there.'
+    )
   form = info.get('fileFormat', 'tfrecord')
   if form != 'array_record':
     raise DataError(

@@ -13,7 +13,8 @@ USAGE = """python -m lst.vtab COMMAND [FLAGS]
       missing or wrong
   run --config=FILE [--config.a.b=value]   tunes on 800 / 200 images over the
       values of config.sweep, trains on the 1,000, tests once, for seeds 0, 1, 2
-      (config.sweep.seed for others); the same command goes on where it stopped
+      (config.sweep.seed for others); the same command goes on where it
+      stopped; status 1 if a task failed, 75 if SIGTERM came
   report    shows the folder of a `run`, writes results.csv and table.md
   --suite   vtab (the 19 tasks), bundled (needs no data) or folder (every ready
       folder in --path)
@@ -46,12 +47,21 @@ def _run() -> int:
   if _CONFIG.value is None:
     return command.say(
         'run needs --config=FILE, such as configs/digits.py', command.USAGE)
+  import jax
+
+  from lst import hosts
   from lst.vtab import run
+  # Here it is only waited for the runs, to which the devices belong.
+  jax.config.update('jax_platforms', 'cpu')
   folder = _folder()
   # What one run compiled, the next of the same shapes takes.
   os.environ.setdefault(
       'JAX_COMPILATION_CACHE_DIR', os.path.abspath(f'{folder}/.compiled'))
-  return run.run(_CONFIG.value, _SUITE.value, _tasks(), folder)
+  try:
+    return run.run(_CONFIG.value, _SUITE.value, _tasks(), folder)
+  except hosts.Preempted as error:
+    return command.say(
+        f'Preempted: {error}; the same command goes on', hosts.RESTART)
 
 
 def _report() -> int:

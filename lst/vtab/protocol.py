@@ -13,6 +13,21 @@ from lst.vtab.task import Task
 SEEDS = (0, 1, 2)
 # Fields that a suite's config always names.
 KEPT = 'side.'
+# Of `config.sweep`: what only runs that share a frozen pass have.
+OF_SIDE = ('rank', 'alpha', 'skip', 'halving', 'chunk')
+
+
+def check(config: ConfigDict) -> None:
+  """Raises ValueError where `config.sweep` asks for what would change nothing.
+  """
+  for field in OF_SIDE if config.method != 'side' else ():
+    if config.sweep[field]:
+      raise ValueError(
+          f'config.sweep.{field}={config.sweep[field]!r} is of '
+          f"config.method='side', whose runs share a frozen pass: those of "
+          f'config.method={config.method!r} are tuned one by one, over '
+          'config.sweep.lr and config.sweep.weight_decay. Leave it out; what '
+          'else the method has is in config.tuning and config.placement')
 
 
 def seeds(config: ConfigDict) -> tuple[int, ...]:

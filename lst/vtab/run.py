@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lst import config as config_lib
-from lst import data, workdir
+from lst import data, hosts, workdir
 from lst.sweep import points
 from lst.vtab import prepare, process, protocol
 from lst.vtab.checks import check
@@ -40,19 +40,24 @@ def run(
     The exit status: 1 if any task was not finished.
 
   Raises:
-    WorkdirError: the folder is in use, or holds another config or suite.
-    ValueError: the config is not one of the schema, or has several tasks.
+    WorkdirError: the folder is in use, or holds another config, suite or data.
+    ValueError: the config is not one of the schema, has several tasks, or a
+      sweep of what its method has not.
+    lst.hosts.Preempted: SIGTERM came; the run at hand has left a checkpoint.
+    SystemExit: with status 75, if it came between two runs.
   """
   config_lib.check(config)
   if config.tasks:
     raise ValueError('config.tasks: a suite has tasks of its own')
+  protocol.check(config)
   with workdir.locked(folder):
     workdir.check_config(folder, config)
     _claim(folder, suite, tasks)
     workdir.claim(folder, config)
     again = pathlib.Path(folder) / 'config.py'
     again.write_text(protocol.as_file(config, suite))
-    failed = _all(config, tasks, folder, runner)
+    with process.on_sigterm(lambda *_: sys.exit(hosts.RESTART)):
+      failed = _all(config, tasks, folder, runner)
   if failed:
     print(f'{len(failed)} of {len(tasks)} tasks are not done: '
           f'{", ".join(failed)}; the same command goes on with them',
@@ -83,8 +88,29 @@ def _claim(folder: str, suite: str, tasks: tuple[Task, ...]) -> None:
       raise workdir.WorkdirError(
           f'{folder} holds runs of the suite {about["suite"]}, not {suite}: '
           'choose another --workdir')
+    for task in tasks:
+      _check_data(folder, about['tasks'].get(task.name, {}), task)
   about['tasks'] |= {task.name: task._asdict() for task in tasks}
   workdir.write_json(path, about)
+
+
+def _check_data(folder: str, was: dict[str, Any], task: Task) -> None:
+  """Raises WorkdirError where runs of a task that have ended had other data."""
+  at = pathlib.Path(folder) / task.name
+  if not (at / 'chosen.json').exists() and not any(at.rglob('result.json')):
+    return
+  was, now = (
+      {'splits': row.get('splits'), 'digests': row.get('digests')}
+      | {f'data.{k}': value for k, value in row.get('data', {}).items()}
+      for row in (was, json.loads(json.dumps(task._asdict()))))
+  # What was not known when the folder was made is not compared.
+  lines = [f'\n  {name}: {was[name]!r} there, {now[name]!r} now' for name in now
+           if None not in (was.get(name), now[name]) and was[name] != now[name]]
+  if lines:
+    raise workdir.WorkdirError(
+        f'{at} holds runs of other data:{"".join(lines)}\nGive --path as it '
+        'was (a link will do where the data have moved), or choose another '
+        '--workdir')
 
 
 def _task(config, task: Task, folder: str, runner: Runner, reach) -> str:

@@ -22,11 +22,14 @@ def make_config():
         'val': '',
         'test': 'test',
         'allow_overlap': False,
+        'seed': -1,
+        'workers': 2,
+        'prefetch': 4,
       }
     )
     config.lock()
     config.update({
-      k: v if isinstance(v, bool) else str(v) for k, v in fields.items()
+      k: v if isinstance(v, int) else str(v) for k, v in fields.items()
     })
     return config
 

@@ -43,12 +43,25 @@ def test_transparency_is_dropped_without_blending():
   assert np.array_equal(decode(with_entries), RED)
 
 
-def test_sixteen_bits_keep_the_upper_eight():
+@pytest.mark.parametrize('form', ['PNG', 'PPM', 'TIFF'])
+def test_sixteen_bits_keep_the_upper_eight(form):
   deep = np.array([[0, 255, 256, 40000, 65535]], np.uint16)
-  pixels = decode(encoded(Image.fromarray(deep)))
+  pixels = decode(encoded(Image.fromarray(deep), form))
   assert pixels[0, :, 1].tolist() == [0, 0, 1, 156, 255]
+
+
+def test_thirty_two_bits_are_taken_as_they_are():
+  deep = np.array([[0, 1, 100, 255]], np.int32)
+  pixels = decode(encoded(Image.fromarray(deep), 'TIFF'))
+  assert pixels[0, :, 1].tolist() == [0, 1, 100, 255]
+
+
+@pytest.mark.parametrize('deep', [
+    np.float32([[0.5]]), np.int32([[0, 256]]), np.int32([[-1, 255]]),
+    np.int32([[70000]])])
+def test_what_has_no_8_bit_reading_is_refused(deep):
   with pytest.raises(ValueError, match='no 8-bit reading'):
-    decode(encoded(Image.fromarray(np.float32([[0.5]])), 'TIFF'))
+    decode(encoded(Image.fromarray(deep), 'TIFF'))
 
 
 def test_one_bit_and_cmyk():

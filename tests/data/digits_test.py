@@ -59,6 +59,8 @@ def test_build_takes_the_splits_asked_for(make_config):
   ({'train': 'train[:901]', 'val': 'train[900:]'},
    "train='train[:901]' and config.data.val='train[900:]' share 1 ex"),
   ({'train': 'train+test[:5]'}, "config.data.test='test' share 5 examples"),
+  ({'val': 'test[:400]'}, "config.data.val='test[:400]' and config.data.test="
+   "'test' share 400 examples: what is chosen by those is tested on them"),
 ])
 def test_splits_that_share_examples_are_refused(make_config, fields, said):
   with pytest.raises(data.DataError, match=re.escape(said)):

@@ -75,6 +75,22 @@ def test_an_unknown_source_names_the_nearest(make_config):
     data.build(make_config(train=''))
 
 
+@pytest.mark.parametrize(('fields', 'said'), [
+  ({'seed': -5}, r'config\.data\.seed is -5: set it to -1, which stands for'),
+  ({'workers': -1}, r'config\.data\.workers is -1: set it to 0'),
+  ({'prefetch': -1}, r'config\.data\.prefetch is -1: set it to 0'),
+  *(({'name': name, 'classes': 'names.txt'},
+     rf"config\.data\.classes is 'names.txt', but the source {name} brings")
+    for name in data.SOURCES if name not in (
+      'folder', 'vtab', 'csv', 'video_folder', 'video_csv')),
+])
+def test_fields_that_would_count_for_nothing_are_refused(
+  make_config, fields, said
+):
+  with pytest.raises(data.DataError, match=said):
+    data.build(make_config(**fields))
+
+
 def test_importing_the_data_is_light():
   """Behind an empty `lst`, as what the whole package imports is its own."""
   folder = os.path.dirname(os.path.dirname(data.__file__))

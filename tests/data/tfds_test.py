@@ -115,7 +115,9 @@ def test_where_it_is_looked_for(prepared, make_config, monkeypatch):
 
 
 def test_versions_and_configs_by_files_alone(tmp_path):
-  for folder in ('a/1.9.0', 'a/1.10.0', 'b/x/2.0.0', 'c/x/1.0.0', 'c/y/1.0.0'):
+  for folder in (
+      'a/1.9.0', 'a/1.10.0', 'a/1.10.0.bak', 'a/old', 'b/x/2.0.0', 'c/x/1.0.0',
+      'c/y/1.0.0'):
     (tmp_path / folder).mkdir(parents=True)
     (tmp_path / folder / 'dataset_info.json').touch()
 
@@ -130,6 +132,15 @@ def test_versions_and_configs_by_files_alone(tmp_path):
   assert find('b/z') is None
   with pytest.raises(data.DataError, match=r"configs x, y: .*'c/x'"):
     find('c')
+
+
+@pytest.mark.parametrize('task', [
+  'cifar100', 'lst_tiny_pets:1.3.0', 'lst_tiny_pets/small'])
+def test_a_folder_of_another_dataset(prepared, make_config, task):
+  folder = prepared / 'lst_tiny_pets' / '1.2.0'
+  with pytest.raises(data.DataError, match=(
+      f"holds lst_tiny_pets:1.2.0, but config.data.task is '{task}':")):
+    build(make_config, folder, task=task)
 
 
 def test_an_example_is_parsed_without_its_other_features(root, make_config):

@@ -21,9 +21,10 @@ def images(folder: pathlib.Path, number: int = 8, size: int = 8) -> list[str]:
   return out
 
 
-def folder(path: pathlib.Path, classes: int, test: int, number=8) -> None:
+def folder(
+    path: pathlib.Path, classes: int, test: int, number=8, size=8) -> None:
   """A ready VTAB-1k folder; its lines name the same few images again."""
-  names = images(path, 3 * number)
+  names = images(path, 3 * number, size)
 
   def lines(part: int, count: int) -> str:
     # A label goes with its image, so that there is something to learn.

@@ -95,6 +95,34 @@ def test_again_runs_nothing_and_more_tasks_go_on(done, ready):
   tuned.optimizer.b1 = 0.9
 
 
+@pytest.mark.parametrize('change', ['path', 'name', 'splits', 'digests'])
+def test_other_data_are_not_mixed_into_what_has_ended(
+    change, ready, weights, tmp_path):
+  other = tmp_path / 'other'
+  made.folder(other / 'one', classes=4, test=24)
+  [task] = select(ready, 'one')
+  task = task._replace(digests=('a', 'b'))
+  [now] = {
+      'path': select(other, 'one'),
+      'name': [task._replace(data={**task.data, 'name': 'tfds'})],
+      'splits': [task._replace(splits=task.splits._replace(val='val100'))],
+      'digests': [task._replace(digests=('a', 'c'))]}[change]
+  folder, faked = str(tmp_path / 'runs'), Faked(lambda config: 0.5)
+  broken = Faked(lambda config: process.RunFailed('no memory'))
+  # Nothing has ended yet: any data will do.
+  assert run.run(config(weights), 'folder', (now,), folder, broken) == 1
+  (tmp_path / 'runs' / 'one' / 'chosen.json').unlink(missing_ok=True)
+  assert run.run(config(weights), 'folder', (task,), folder, faked) == 0
+  # As one that was made ahead of the digests: they are no difference.
+  assert run.run(config(weights), 'folder', (
+      task._replace(digests=None),), folder, faked) == 0
+  assert run.run(config(weights), 'folder', (task,), folder, faked) == 0
+  count = len(faked.ran)
+  with pytest.raises(workdir.WorkdirError, match=rf'one holds.*\n.*{change}: '):
+    run.run(config(weights), 'folder', (now,), folder, faked)
+  assert len(faked.ran) == count == 3
+
+
 def test_the_report_has_the_cost_beside_each_accuracy(done, capsys):
   folder = pathlib.Path(done[0])
   assert report.run(str(folder)) == 0
@@ -158,6 +186,19 @@ def test_a_method_that_cannot_be_stacked_is_tuned_run_by_run(
       'optimizer.lr': 0.2, 'optimizer.weight_decay': 0.5}) == ['weight_decay']
 
 
+@pytest.mark.parametrize(('field', 'value'), [
+    ('rank', (4, 8)), ('alpha', (1.0,)), ('skip', (0, 1)), ('halving', 2),
+    ('chunk', 1)])
+def test_a_sweep_that_would_change_nothing_is_refused(
+    field, value, ready, weights, tmp_path):
+  tuned = config(weights, lr=(0.1, 0.2), **{field: value})
+  tuned.method = 'lora'
+  faked, folder = Faked(lambda config: 0.5), tmp_path / 'lora'
+  with pytest.raises(ValueError, match=rf'config\.sweep\.{field}=.*lora'):
+    run.run(tuned, 'folder', select(ready), str(folder), faked)
+  assert not faked.ran and not folder.exists()
+
+
 def test_a_task_that_fails_stops_no_other(ready, weights, tmp_path, capsys):
   folder = str(tmp_path / 'runs')
 
@@ -205,6 +246,7 @@ def test_data_are_looked_at_ahead_of_a_run(ready, weights, tmp_path, capsys):
 def test_no_tuning_has_a_test_split(suite):
   base = config_lib.default()
   base.sweep.lr, base.sweep.seed = (1e-3, 1e-2), (5, 6)
+  base.train.checkpoint_steps = 7
   for task in suites.select(suite, '', ()):
     tuning = protocol.tuning(base, task)
     assert tuning.data.test == '' and not tuning.sweep.seed
@@ -213,6 +255,10 @@ def test_no_tuning_has_a_test_split(suite):
     assert (tested.data.train, tested.data.val, tested.data.test) == (
         task.splits.both, '', task.splits.test)
     assert tested.optimizer.lr == 1e-2 and tested.seed == 5
+    # What a kill without a word may cost is for the user to say.
+    for of_run in (tuning, tested):
+      assert of_run.train.checkpoint_steps == 7
+      assert of_run.train.eval_epochs == of_run.train.epochs
 
 
 def test_killed_it_goes_on_to_the_same(ready, weights, tmp_path):
