@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Float
 
 from lst import placement, side, taps, tuning
-from lst.backbones.backbone import Backbone
+from lst.backbones.frozen import Backbone, by_input, entering
 from lst.features import Features, Norm
 from lst.product import written
 
@@ -150,7 +150,8 @@ def through(
   """The method that trains `tuned`, back-propagated through `backbone`.
 
   Of clips (B, T, H, W, 3) each frame is an image by itself, but for what
-  `tuned` makes of them.
+  `tuned` makes of them; a backbone of tubelets takes them whole, and the tokens
+  ahead of a clip's are not classified, as `extractor` leaves them out.
 
   Args:
     backbone: that is tuned.
@@ -163,8 +164,8 @@ def through(
   def features(params, frozen, inputs):
     weights = tuned.weights(params, frozen)
     norm = Norm(weights['norm']['scale'], weights['norm']['bias'], backbone.eps)
-    last = states(params, weights, inputs.reshape(-1, *inputs.shape[-3:]))
-    return Features((last.reshape(len(inputs), -1, last.shape[-1]),), norm)
+    last = states(params, weights, entering(backbone, inputs))
+    return Features((by_input(backbone, last, inputs),), norm)
 
   def init(key, frozen, inputs):
     params = tuned.init(key, frozen)

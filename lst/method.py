@@ -3,6 +3,8 @@
 import contextlib
 import functools
 
+import flax.linen as nn
+
 from lst import placement, side, taps, tuning
 from lst.backbones.backbone import Backbone, extractor, runner
 from lst.contract import (
@@ -15,8 +17,8 @@ from lst.contract import (
 )
 
 __all__ = [
-    'METHODS', 'OF_IMAGES', 'Method', 'adapted', 'beside', 'build', 'head',
-    'in_pass', 'on_stored', 'through']
+    'METHODS', 'OF_IMAGES', 'Method', 'adapted', 'adapter', 'beside', 'build',
+    'head', 'in_pass', 'on_stored', 'through']
 
 
 @contextlib.contextmanager
@@ -78,16 +80,21 @@ def _taps(config, backbone: Backbone) -> tuple[int, ...] | None:
 
 def _placed(config, backbone: Backbone, classes: int) -> Method:
   pairs = config.placement.edges or placement.parallel(backbone.depth)
-  rank, alpha = config.placement.rank, config.placement.alpha
-  if rank < 0:
-    raise ValueError(
-        f'config.placement.rank={rank} has to be at least 1, or 0 for adapters '
-        'that are not learned')
-  adapter = placement.Adapter(rank, alpha) if rank else placement.Unlearned(
-      alpha)
   placed = placement.place(
-      backbone, placement.checked(pairs, backbone.depth), adapter)
+      backbone, placement.checked(pairs, backbone.depth),
+      adapter(config.placement))
   return adapted(placed, head(config, backbone, classes))
+
+
+def adapter(config) -> nn.Module:
+  """What `config` (`lst.config.default().placement`) puts on each edge."""
+  if config.rank < 0:
+    raise ValueError(
+        f'config.placement.rank={config.rank} has to be at least 1, or 0 for '
+        'adapters that are not learned')
+  if not config.rank:
+    return placement.Unlearned(config.alpha)
+  return placement.Adapter(config.rank, config.alpha)
 
 
 def head(config, backbone: Backbone, classes: int) -> side.SideNetwork:
@@ -95,7 +102,7 @@ def head(config, backbone: Backbone, classes: int) -> side.SideNetwork:
   options = config.side.copy_and_resolve_references()
   options.name = 'linear'
   return side.build(
-      options, classes, backbone.cls, backbone.prefix, backbone.frames)
+      options, classes, backbone.cls, backbone.prefix, backbone.times)
 
 
 def _through(config, backbone: Backbone, classes: int, *, name: str) -> Method:
@@ -106,6 +113,12 @@ def _through(config, backbone: Backbone, classes: int, *, name: str) -> Method:
       raise ValueError(
           f'config.method={name!r} trains inside of the blocks and needs '
           f'config.backbone.{field}={needed!r}, not {ours!r}')
+  if backbone.tubelet and name in BY_FRAME:
+    others = ', '.join(name for name in tuning.TUNINGS if name not in BY_FRAME)
+    raise ValueError(
+        f'config.method={name!r} needs the states of each frame by itself, and '
+        f'{backbone.name} takes clips whole: choose another of {others}, or in '
+        'config.backbone.weights a backbone of images')
   tuned = tuning.build(config.tuning, name, backbone)
   return through(
       backbone, tuned, head(config, backbone, classes), config.tuning.remat)
@@ -117,8 +130,9 @@ METHODS = {
        for name in tuning.TUNINGS},
     'placed': _placed,
 }
-# Those that read no videos.
+# Those that read no videos, and those that read no tubelets of them.
 OF_IMAGES = ('placed',)
+BY_FRAME = ('st_adapter',)
 
 
 def build(config, backbone: Backbone, classes: int) -> Method:

@@ -1,5 +1,6 @@
 """Nothing is back-propagated through the backbone, and so a step is cheap."""
 
+import contextlib
 import functools
 
 import jax
@@ -8,8 +9,8 @@ import numpy as np
 import optax
 import pytest
 
+from lst import Features, LowRank, Norm, SideNetwork, losses, method, step
 from lst import config as config_lib
-from lst import losses, method, step
 from lst.backbones.backbone import Backbone
 from lst.backbones.block import unchanged
 from lst.backbones.presets import preset
@@ -111,6 +112,26 @@ def test_the_poison_acts_on_the_weights_of_the_backbone(backbone, batch):
   with pytest.raises(BackpropagatedError):
     jax.eval_shape(
         jax.grad(lambda f: total(f, poisoned(backbone))), backbone.frozen)
+
+
+@pytest.mark.parametrize('stop, told', [
+    (lambda features: features, pytest.raises(BackpropagatedError)),
+    (jax.lax.stop_gradient, contextlib.nullcontext())],
+    ids=['as they are', 'stopped'])
+def test_a_side_network_by_itself_stops_no_gradient(
+    stop, told, backbone, batch):
+  network, apply = SideNetwork(LowRank(2), 3), poisoned(backbone).apply
+
+  def total(frozen):
+    states = {}
+    apply(frozen, jnp.asarray(batch.inputs),
+          lambda k, x: states.setdefault(k, x))
+    norm = Norm(**frozen['norm'], eps=backbone.eps)
+    features = stop(Features(tuple(states.values()), norm))
+    return network.init_with_output(jax.random.key(0), features)[0].sum()
+
+  with told:
+    jax.eval_shape(jax.grad(total), backbone.frozen)
 
 
 def test_the_poison_changes_no_number(weights, backbone, batch):

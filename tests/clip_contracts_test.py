@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from lst import data, losses, method, report, sharding
+from lst.backbones import backbone as backbones
+from lst.backbones.frozen import of_clips as on_clips
+from lst.backbones.layers import layer_norm
 from lst.side import CLIP_SIDES
 from lst.tuning import TUNINGS
 from tests import contracts_test, tiny
@@ -55,6 +58,15 @@ def batch():
 @pytest.fixture(scope='module')
 def of_clips(backbone):
   return backbone._replace(frames=T)
+
+
+@pytest.fixture(scope='module')
+def of_tubelets(tmp_path_factory):
+  """Takes clips of four frames whole; its CLS token is left out."""
+  vit = tiny.CLIP_VIT.clone(prefix=1, position='rotary_3d')
+  path = tiny.write(tmp_path_factory.mktemp('tubelets'), vit)
+  return on_clips(
+      backbones.build(tiny.config(str(path)).backbone), 2 * vit.tubelet)
 
 
 def test_what_reads_videos_is_a_case():
@@ -113,6 +125,46 @@ def test_starts_as_the_mean_of_the_frames(
   x = x * np.asarray(norm['scale']) + np.asarray(norm['bias'])
   x = x.reshape(-1, T, N, D)[:, :, of_clips.prefix * (pool == 'patches'):]
   np.testing.assert_allclose(shown, x.mean((1, 2)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    'name', [name for name in TUNINGS if name not in method.BY_FRAME])
+def test_what_tunes_a_backbone_of_tubelets_has_clips_whole(name, of_tubelets):
+  """It starts as the backbone, and every parameter has a gradient."""
+  adapted = method.build(tiny.config('', (name, 'losa')), of_tubelets, D)
+  rng = np.random.default_rng(0)
+  clips = jnp.asarray(rng.integers(0, 256, (2, 4, 16, 16, 3), np.uint8))
+
+  @jax.jit
+  def run(params, weights, clips):
+    def total(params):
+      logits = adapted.predict(params, weights, clips)
+      return losses.cross_entropy(logits, jnp.array([0, 1])).sum(), logits
+
+    last = of_tubelets.apply(weights, clips)
+    return *jax.grad(total, has_aux=True)(params), last
+
+  params = jax.jit(adapted.init)(jax.random.key(0), of_tubelets.frozen, clips)
+  params['head'] = {'kernel': jnp.eye(D), 'bias': jnp.zeros(D)}
+  _, shown, last = run(params, of_tubelets.frozen, clips)
+  if name not in contracts_test.STARTS_ELSEWHERE:
+    norm = of_tubelets.frozen['norm']
+    normed = layer_norm(last[:, 1:], **norm, eps=of_tubelets.eps)
+    np.testing.assert_allclose(shown, normed.mean(1), rtol=1e-4, atol=1e-5)
+  params = tiny.random_like(params)
+  grads, logits, _ = run(params, of_tubelets.frozen, clips)
+  for path, g in jax.tree.leaves_with_path(grads):
+    assert np.abs(g).max() > 1e-6, jax.tree_util.keystr(path)
+  _, back, _ = run(params, of_tubelets.frozen, clips[:, ::-1])
+  assert np.abs(logits - back).max() > 2e-4 * np.abs(logits).max()
+
+
+def test_what_reads_frames_by_themselves_refuses_tubelets(of_tubelets):
+  config = tiny.config('', ('st_adapter', 'losa'))
+  with pytest.raises(ValueError, match=(
+      r"config\.method='st_adapter' .* takes clips whole: .*lora.*, or in "
+      r'config\.backbone\.weights')):
+    method.build(config, of_tubelets, tiny.CLASSES)
 
 
 @pytest.mark.parametrize('entry', SIDE_CASES, ids=tiny.case_id)

@@ -47,10 +47,13 @@ def config_of(weights, videos, name):
   return config
 
 
-@pytest.mark.parametrize('name, blocks', [('losa', 'scan'), ('linear', 'loop')])
-def test_a_run_and_what_it_leaves(name, blocks, weights, videos, tmp_path):
+@pytest.mark.parametrize('trains, name, blocks', [
+    ('side', 'losa', 'scan'), ('side', 'linear', 'loop'),
+    ('lora', 'losa', 'loop')])
+def test_a_run_and_what_it_leaves(
+    trains, name, blocks, weights, videos, tmp_path):
   config = config_of(weights, videos, name)
-  config.backbone.blocks = blocks
+  config.method, config.backbone.blocks = trains, blocks
   result = train.run(config, tmp_path)
   assert result['steps'] == 2 and result['test_examples'] == 8
   # What it left gives the same answers.

@@ -15,6 +15,8 @@ from tests import tiny
     ('attentive', {'side.heads': 7},
      r'config\.side: heads=7 has to divide the 24 channels; 0 takes the most'),
     ('losa', {'side.pool': 'max'}, r'^config\.side\.pool='),
+    ('last', {'side.taps': (6,)},
+     r'config\.side: LAST needs two taps or more, and there is one'),
     ('losa', {'method': 'placed', 'placement.rank': -1},
      r'config\.placement\.rank=-1 has to be at least 1, or 0'),
 ])

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -111,12 +112,18 @@ def test_the_rows_of_clips_and_of_images(monkeypatch):
                                      config.side.keep)}
 
   monkeypatch.setattr(table, 'row', row)
+  tubelet = types.SimpleNamespace(tubelet=0)
+  monkeypatch.setattr(programs, 'shaped', lambda *_: tubelet)
   images, of_clips = config_lib.default(), clips(8)
   out = {r['method']: r['side'] for r in table.rows(
       of_clips, 10, CHIP, [], rivals=True)}
   assert list(out) == ['losa', *table.RIVALS]
   assert out['losa + no taps'] == ('side', 'losa', 'none')
   assert out['st_adapter'][0] == 'st_adapter'
+  tubelet.tubelet = 2
+  assert [r['method'] for r in table.rows(
+      of_clips, 10, CHIP, [], rivals=True)] == [
+          name for name in out if 'st_adapter' not in name]
   # What one rival changes is no part of the next.
   assert out['lora'] == ('lora', 'losa', 'exact')
   out = list(table.rows(images, 10, CHIP, [], rivals=True))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lst import config as config_lib
-from lst import method, placement, search
+from lst import method, optimizer, placement, search, side
+from lst.search import files, scoring, taps
 from tests import tiny
 
 
@@ -106,16 +107,85 @@ def test_scores_are_taken_anew_beside_what_was_trained(weights):
   assert found.edges[0] == best and len(set(found.edges)) == 2
 
 
-@pytest.mark.parametrize('changes, words', [
+@pytest.mark.parametrize('shortened', [scoring.probe_config, taps.warm_config])
+def test_the_warm_up_is_the_same_part_of_a_shorter_run(shortened):
+  config = config_lib.default()
+  config.train.epochs, config.optimizer.warmup_epochs = 100.0, 10.0
+  short = shortened(config)
+  assert (short.train.epochs, short.optimizer.warmup_epochs) == (10.0, 1.0)
+  # 1,000 images in batches of 64: 157 steps, of which 156 were warm-up.
+  optimizer.build(short.optimizer, 157, 1000 / 64)
+  assert config.optimizer.warmup_epochs == 10.0
+
+
+@pytest.mark.parametrize('fields, words', [
     ({'selection': 'best'}, "config.search.selection='best' is none of gga"),
     ({'score': 'rank'}, "config.search.score='rank' is none of srank"),
     ({'what': 'heads'}, "config.search.what='heads' is none of edges, taps"),
-    ({'count': 0}, r'config.search.count=0'),
+    ({'count': 0}, 'config.search.count=0'),
     ({'probe_epochs': 0.0}, 'every gradient is zero'),
-    ({'batches': 10**9}, 'score fewer')])
-def test_what_cannot_be_is_refused(changes, words, weights):
+    ({'gamma': 1.0}, 'config.search.gamma=1.0'),
+    ({'eta': 1.0}, 'config.search.eta=1.0'),
+    ({'cost': -1.0}, 'config.search.cost=-1.0'),
+    ({'least': 2.0}, 'config.search.least=2.0'),
+    ({'rescore_steps': -1}, 'config.search.rescore_steps=-1'),
+    ({'selection': 'given'}, 'takes config.placement.edges, which'),
+    ({'train.epochs': 0.0}, 'config.train.epochs=0.0'),
+    ({'placement.rank': -1}, 'config.placement.rank=-1'),
+    ({'backbone.blocks': 'scan'}, "config.backbone.blocks='scan'.*'loop'"),
+    ({'what': 'taps', 'selection': 'random'}, "selection='random' chooses ed"),
+    ({'what': 'taps', 'cost': 1.0}, 'config.search.cost=1.0 is of edges'),
+    ({'what': 'taps', 'rescore_steps': 4}, 'rescore_steps=4 is of edges'),
+    ({'what': 'taps', 'side.name': 'linear'}, "'linear' reads one state"),
+    ({'what': 'taps', 'side.name': 'attentive'}, "'attentive' reads one state"),
+    ({'what': 'taps', 'side.name': 'last', 'count': 1}, 'needs two taps')],
+    ids=str)
+def test_what_cannot_be_is_refused_ahead_of_the_backbone(fields, words):
+  config = config_of('/of/no/backbone')
+  config.update_from_flattened_dict({
+      name if '.' in name else f'search.{name}': value
+      for name, value in fields.items()})
   with pytest.raises(ValueError, match=words):
-    search.search(config_of(weights, **changes))
+    search.search(config)
+
+
+def test_those_that_read_one_state_are_known():
+  options = config_lib.default().side
+  assert set(taps.ONE_STATE) == {
+      name for name, made in side.SIDES.items()
+      if made(options).stream() is None}
+
+
+@pytest.mark.parametrize('changes, edges, words', [
+    ({'batches': 10**9}, (), 'score fewer'),
+    ({'selection': 'random', 'count': 50}, (), 'count=50: there are 49 edges'),
+    ({'selection': 'given'}, ((0, 9),), 'config.placement.edges: .* outside')])
+def test_what_a_backbone_cannot_have_is_refused_ahead_of_scoring(
+    changes, edges, words, weights, monkeypatch):
+  monkeypatch.setattr(scoring, 'trained', None)
+  config = config_of(weights, **changes)
+  config.placement.edges = edges
+  with pytest.raises(ValueError, match=words):
+    search.search(config)
+
+
+@pytest.mark.parametrize('what, selection, words', [
+    ('taps', 'gga', '2 taps where gga put them, by srank.'),
+    ('edges', 'top', '2 adapters where top put them, by srank.'),
+    ('edges', 'random', '2 adapters where random put them.')])
+def test_a_config_says_how_it_was_found(what, selection, words):
+  config = config_of('', what=what, selection=selection)
+  config.side.skip = 1
+  text = files.fragment(config, ((2, 0), (6, 2)), 'found.py')
+  assert text.startswith(f'"""{words}\n')
+  # Of taps it would leave out the first of those that were chosen.
+  skip = 0 if what == 'taps' else 1
+  assert f'config.side.skip = {skip}\n' in text
+
+
+def test_a_gamma_that_leaves_no_score_is_refused():
+  with pytest.raises(ValueError, match=r'gamma=1\.0 has to be'):
+    placement.tap_map(np.ones((7, 3)), 2, gamma=1.0)
 
 
 def test_tap_maps_end_with_the_last_state():

@@ -133,7 +133,7 @@ def scores(runner: Runner, what: str = 'edges') -> None:
     return
   config = tasks.config_of(runner.name, runner.folder)
   config.search.what, config.search.count = what, runs.COUNT
-  config.optimizer.warmup_epochs, config.optimizer.lr = 1.0, 1e-2
+  config.optimizer.lr = 1e-2
   started = time.monotonic()
   found = search.search(config)
   np.savez_compressed(path, **{

@@ -28,7 +28,7 @@ from lst.backbones.block_files import Packed, unpacked
 from lst.backbones.vit import ViT
 
 # Raised whenever the same checkpoint would give other files.
-VERSION = 1
+VERSION = 2
 _BLOCK = re.compile(r'block_(\d+)/(.*)')
 
 

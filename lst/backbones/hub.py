@@ -1,6 +1,5 @@
 """Checkpoints on the Hugging Face hub: out of the cache, or downloaded once."""
 
-import json
 import pathlib
 import re
 import threading
@@ -9,6 +8,7 @@ from collections.abc import Callable
 from lst.backbones import tensors
 
 CONFIGS = ('config.json', 'preprocessor_config.json')
+INDEX = '.safetensors.index.json'
 
 # Seconds for one answer of the hub, tries, and seconds for all of them.
 TIMEOUT, TRIES, PATIENCE = 4, 2, 9
@@ -42,49 +42,50 @@ def _cached(repo, file, revision) -> pathlib.Path | None:
         repo, revision=revision, local_files_only=True))
   except errors.LocalEntryNotFoundError:
     return None
-  if file:
-    return folder / file if (folder / file).is_file() else None
   try:
-    weights = tensors.find_weights(folder)
+    weights = folder / file if file else tensors.find_weights(folder)
+    if not weights.is_file():
+      return None
+    tensors.shards(weights)  # Looks whether they are all there.
   except ValueError:
     return None
-  config = {CONFIGS[0]} if weights.suffix != '.npz' else set()
-  whole = all((folder / name).is_file() for name in _shards(weights) | config)
-  return weights if whole else None
-
-
-def _shards(weights: pathlib.Path) -> set[str]:
-  if weights.suffix != '.json':
-    return set()
-  return set(json.loads(weights.read_text())['weight_map'].values())
+  config = weights.parent / CONFIGS[0]
+  return weights if weights.suffix == '.npz' or config.is_file() else None
 
 
 def _downloaded(repo, file, revision) -> pathlib.Path:
   import huggingface_hub  # here, for it takes its time
   listed = _ask_hub(repo, revision)
-  wanted = [file] if file else _wanted(repo, listed)
-  if file and file not in listed:
+  file = file or _chosen(repo, listed)
+  if file not in listed:
     raise FileNotFoundError(
         f'hf://{repo} holds no {file!r}; it has {", ".join(listed[:20])}')
   try:
     folder = pathlib.Path(huggingface_hub.snapshot_download(
         repo, revision=revision, etag_timeout=TIMEOUT,
-        allow_patterns=[*wanted, *CONFIGS]))
+        allow_patterns=_wanted(file)))
   except Exception as error:  # whatever the transport of the day raises
     endpoint = huggingface_hub.HfApi().endpoint
     raise OSError(_unreachable(repo, endpoint, error)) from error
-  return folder / file if file else tensors.find_weights(folder)
+  return folder / file
 
 
-def _wanted(repo: str, listed: list[str]) -> list[str]:
-  """The files of a repository that make up its weights."""
-  if tensors.WEIGHTS[0] in listed:
-    return [tensors.WEIGHTS[0]]
-  if tensors.WEIGHTS[1] in listed:
-    return [tensors.WEIGHTS[1], 'model-*.safetensors']
+def _wanted(file: str) -> list[str]:
+  """Patterns of a file of weights, its shards, and the configs beside them."""
+  name = file.removesuffix(INDEX)
+  shards = [f'{name}-*.safetensors'] if name != file else []
+  beside = pathlib.PurePosixPath(file).parent
+  return [file, *shards, *(str(beside / config) for config in CONFIGS)]
+
+
+def _chosen(repo: str, listed: list[str]) -> str:
+  """The file of a repository's weights, or their index."""
+  for name in tensors.WEIGHTS:
+    if name in listed:
+      return name
   files = [f for f in listed if f.endswith(('.safetensors', '.npz'))]
   if len(files) == 1:
-    return files
+    return files[0]
   pickles = [f for f in listed if f.endswith(tensors.PICKLES)]
   if not files and pickles:
     raise ValueError(tensors.refusal(f'hf://{repo}/{pickles[0]}'))

@@ -58,8 +58,10 @@ def functions(
   fetch = FETCHES[blocks]
 
   def apply_stacked(frozen, images, at=unchanged, start=None, stop=None):
-    parts = stacked.unstacked(frozen, vit.depth, fetch or stacked.sliced)
-    return apply(parts, images, at, start, stop)
+    # Weights that someone took out of the stack have their own names already.
+    if stacked.BLOCKS in frozen:
+      frozen = stacked.unstacked(frozen, vit.depth, fetch or stacked.sliced)
+    return apply(frozen, images, at, start, stop)
 
   def states(frozen: dict, images: Num[Array, 'b *t h w c'], *seen: Any):
     if seen:

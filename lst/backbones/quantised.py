@@ -12,13 +12,16 @@ from jaxtyping import Array, Float
 
 from lst.product import product
 
-# name: (dtype, inputs that share a scale; 0 = all). Sixteen values are too few
-# for a whole column, 8 bits are not.
+# name: (dtype, inputs that share a scale, at most; 0 = all). Sixteen values are
+# too few for a whole column, 8 bits are not.
 KINDS: dict[str, tuple[Any, int]] = {
     'int8': (jnp.int8, 0),
     'fp8': (jnp.float8_e4m3fn, 0),
     'int4': (jnp.int4, 128),
 }
+# Inputs that share a scale, at the least: with fewer, a scale in f32 would take
+# more than half of the memory of the numbers that it is of.
+LEAST = 16
 
 
 class Quantised(NamedTuple):
@@ -26,7 +29,8 @@ class Quantised(NamedTuple):
 
   Attributes:
     values: (D, F) in int8, float8_e4m3fn or int4.
-    scale: (D / T, F) in f32: one for every T inputs of an output channel.
+    scale: (D / T, F) in f32: one for every T inputs of an output channel, as
+      `tile` has it.
   """
 
   values: Array
@@ -46,12 +50,30 @@ def quantise(kernel: Float[Array, 'd f'], kind: str) -> Quantised:
         f'config.backbone.quantise={kind!r} needs qwix: '
         "pip install -e '.[quantise]'") from error
   dtype, share = KINDS[kind]
-  inputs = kernel.shape[0]
-  tile = share if share and inputs % share == 0 else inputs
   out = qwix.quantize(
       jnp.asarray(kernel, jnp.float32), dtype, channelwise_axes=(1,),
-      tiled_axes={0: tile})
+      tiled_axes={0: tile(kernel.shape[0], share)})
   return Quantised(out.qvalue, out.scale)
+
+
+def tile(inputs: int, share: int) -> int:
+  """How many of the inputs of a kernel share a scale.
+
+  The most that divide them, up to `share`. Where that is fewer than `LEAST`,
+  as of a prime number of inputs, all do, whatever it costs in accuracy: their
+  scales would take the memory that is to be saved.
+
+  Args:
+    inputs: D of the kernel.
+    share: of `KINDS`; 0 = all.
+
+  >>> tile(768, 128), tile(192, 128), tile(4304, 128), tile(257, 128)
+  (128, 96, 16, 257)
+  """
+  if not share:
+    return inputs
+  most = max(n for n in range(1, min(share, inputs) + 1) if inputs % n == 0)
+  return most if most >= LEAST else inputs
 
 
 def dequantised(kernel: Quantised) -> Float[Array, 'd f']:

@@ -79,9 +79,9 @@ def search() -> ConfigDict:
       # edges (for adapters), or taps (of the side network, free of backprop).
       what='edges',
       # gga, top, random, first, last, parallel, sequential or given
-      # (the placement's own edges).
+      # (the placement's own edges); of taps gga alone.
       selection='gga',
-      # Edges to choose, at most.
+      # Edges or taps to choose, at most.
       count=12,
       # srank, stable_rank, entropy_rank, nuclear, frobenius or spectral.
       score='srank',
@@ -91,16 +91,18 @@ def search() -> ConfigDict:
       batches=4,
       batch_size=64,
       # Passes over the training data that the head (for taps, the side network)
-      # is trained for first.
+      # is trained for first; its warm-up is the part of them that
+      # optimizer.warmup_epochs is of train.epochs.
       probe_epochs=10.0,
       # Of gga: an edge chosen k steps away leaves 1 - gamma^k of a score.
       gamma=0.6,
-      # Of gga: steps that the chosen adapters are trained for ahead of scoring
-      # anew, after each choice; 0 = scores are taken once.
+      # Of gga, for edges: steps that the chosen adapters are trained for ahead
+      # of scoring anew, after each choice; 0 = scores are taken once.
       rescore_steps=0,
-      # Of gga and top: a score is divided by 1 + cost x the extra forward
-      # passes that its edge would bring.
+      # Of gga and top, for edges: a score is divided by 1 + cost x the extra
+      # forward passes that its edge would bring.
       cost=0.0,
-      # Of gga: ends at a score below this part of the first; 0 = at `count`.
+      # Of gga, for edges: ends at a score below this part of the first; 0 = at
+      # `count`.
       least=0.0,
   ))

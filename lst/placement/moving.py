@@ -16,9 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lst.backbones import stacked
 from lst.backbones.backbone import Backbone
+from lst.backbones.passes import FETCHES
+from lst.backbones.stacked import BLOCKS, sliced, stack
 from lst.placement.edges import Edge, passes
+from lst.placement.placed import check_blocks
 
 
 class Plan(NamedTuple):
@@ -87,6 +89,8 @@ def movable(backbone: Backbone, adapter: nn.Module) -> Movable:
   The way back computes the inside of each block anew; of the adapters it runs
   those that there are.
   """
+  check_blocks(backbone)
+
   def init(key, count):
     x = jax.ShapeDtypeStruct((1, 1, backbone.width), jnp.float32)
     one = functools.partial(adapter.lazy_init, x=x)
@@ -94,9 +98,8 @@ def movable(backbone: Backbone, adapter: nn.Module) -> Movable:
         jax.random.split(key, count))
 
   def blocks(frozen):
-    if stacked.BLOCKS not in frozen:
-      frozen = stacked.stack(frozen, backbone.depth)
-    return frozen[stacked.BLOCKS]
+    whole = frozen if BLOCKS in frozen else stack(frozen, backbone.depth)
+    return whole[BLOCKS]
 
   def layer(half, weights, x):
     # All blocks are alike: each is the first of a network of its own.
@@ -105,7 +108,8 @@ def movable(backbone: Backbone, adapter: nn.Module) -> Movable:
   def added(params, x):
     return adapter.apply({'params': params}, x).astype(jnp.float32)
 
-  run = _Pass(backbone.depth, jnp.dtype(backbone.dtype), layer, added)
+  fetch = FETCHES.get(backbone.blocks) or sliced
+  run = _Pass(backbone.depth, jnp.dtype(backbone.dtype), fetch, layer, added)
   return Movable(init, blocks, _differentiable(run))
 
 
@@ -126,7 +130,9 @@ def _differentiable(run: '_Pass') -> Callable:
     return run.backward(*found, gradient), None, None, None
 
   apply.defvjp(forward, backward)
-  return apply
+  # Loops read the arrays of a plan by traced numbers.
+  return lambda params, blocks, states, plan: apply(
+      params, blocks, states, jax.tree.map(jnp.asarray, plan))
 
 
 class _Seen(NamedTuple):
@@ -142,6 +148,7 @@ class _Pass(NamedTuple):
 
   depth: int
   dtype: jnp.dtype
+  fetch: Callable
   layer: Callable
   added: Callable
 
@@ -153,9 +160,9 @@ class _Pass(NamedTuple):
 
       def add(e, total):
         source = jnp.where(
-            e < forward, _of(adapted, plan.source[e]),
-            _of(plain, plan.source[e]))
-        return total + self.added(_of(params, e), source.astype(self.dtype))
+            e < forward, sliced(adapted, plan.source[e]),
+            sliced(plain, plan.source[e]))
+        return total + self.added(sliced(params, e), source.astype(self.dtype))
 
       total = jnp.zeros(x.shape, jnp.float32)
       total = jax.lax.fori_loop(first, forward, add, total)
@@ -163,20 +170,20 @@ class _Pass(NamedTuple):
       z = (x + total).astype(x.dtype)
       x = jax.lax.cond(
           forward < recurrent,
-          lambda: (z + self.added(_of(params, forward), z)).astype(z.dtype),
+          lambda: (z + self.added(sliced(params, forward), z)).astype(z.dtype),
           lambda: z)
       return x, (_put(adapted, k, x), _put(summed, k, z))
 
     def block(b, carry):
       x, buffers = carry
-      weights = jax.lax.optimization_barrier(_of(blocks, b))
+      weights = jax.lax.optimization_barrier(self.fetch(blocks, b))
       for half in range(2):
         x = self.layer(half, weights, x)
         x, buffers = settle(2 * b + half + 1, x, buffers)
       return x, buffers
 
     lowest = 2 * plan.start
-    x = _of(plain, lowest).astype(self.dtype)
+    x = sliced(plain, lowest).astype(self.dtype)
     carry = settle(lowest, x, (plain, plain))
     return jax.lax.fori_loop(plan.start, self.depth, block, carry)[1]
 
@@ -186,13 +193,13 @@ class _Pass(NamedTuple):
 
     def block(step, carry):
       b = self.depth - 1 - step
-      weights = jax.lax.optimization_barrier(_of(blocks, b))
+      weights = jax.lax.optimization_barrier(self.fetch(blocks, b))
       for half in (1, 0):
         k = 2 * b + half
         g, (states, grads) = settle(k + 1, carry)
         _, back = jax.vjp(
             functools.partial(self.layer, half, weights),
-            _of(seen.adapted, k).astype(self.dtype))
+            sliced(seen.adapted, k).astype(self.dtype))
         of_x, = back(g.astype(self.dtype))
         carry = states.at[k].add(of_x.astype(jnp.float32)), grads
       return carry
@@ -222,18 +229,18 @@ class _Pass(NamedTuple):
 
     def add(e, carry):
       states, grads = carry
-      of_x, grads = through(e, _of(seen.adapted, plan.source[e]), g, grads)
+      of_x, grads = through(e, sliced(seen.adapted, plan.source[e]), g, grads)
       return states.at[plan.source[e]].add(of_x), grads
 
     def add_plain(e, grads):
-      return through(e, _of(seen.plain, plan.source[e]), g, grads)[1]
+      return through(e, sliced(seen.plain, plan.source[e]), g, grads)[1]
 
     grads = jax.lax.fori_loop(recurrent, last, add_plain, grads)
     return g, jax.lax.fori_loop(first, forward, add, (states, grads))
 
   def _through(self, params, e, x, g, grads):
     """The gradient of what adapter e reads, and `grads` with its own."""
-    _, back = jax.vjp(self.added, _of(params, e), x.astype(self.dtype))
+    _, back = jax.vjp(self.added, sliced(params, e), x.astype(self.dtype))
     of_params, of_x = back(g)
     return of_x.astype(jnp.float32), jax.tree.map(
         lambda total, new: total.at[e].set(new), grads, of_params)
@@ -241,9 +248,3 @@ class _Pass(NamedTuple):
 
 def _put(buffer, number, x):
   return buffer.at[number].set(x.astype(buffer.dtype))
-
-
-def _of(tree, number):
-  """One of a stack."""
-  return jax.tree.map(
-      lambda x: jax.lax.dynamic_index_in_dim(x, number, keepdims=False), tree)

@@ -89,11 +89,14 @@ class Placed(NamedTuple):
   resume: Callable[..., Float[Array, 'b n d']]
 
 
-def _check_blocks(backbone: Backbone) -> None:
+def check_blocks(backbone: Backbone) -> None:
+  """Raises ValueError if no second pass can start where it has to."""
   if backbone.steps:
     raise ValueError(
-        "config.method='placed' goes through the blocks a second time and "
-        "needs config.backbone.blocks='loop', 'scan' or 'host', not 'disk'")
+        "config.method='placed' and `movable` go through blocks a second time, "
+        "and config.backbone.blocks='disk' gives each once: set it to 'loop' "
+        "('scan' and 'host' do where all that edges need of the plain pass are "
+        'states after blocks)')
 
 
 def place(
@@ -112,7 +115,7 @@ def place(
   parallel adapters are added; recurrent ones, which read the plain pass, are
   added; then the sequential one reads the sum and is added to it.
   """
-  _check_blocks(backbone)
+  check_blocks(backbone)
   plan = passes(edges, backbone.depth)
   if whole:
     last = 2 * backbone.depth

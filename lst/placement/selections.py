@@ -84,9 +84,14 @@ def _best(values, chosen, asked: Asked) -> tuple[Edge, float]:
   return min((Edge(*e) for e in equal), key=lambda e: (extra(e), e)), value
 
 
+def _check_gamma(gamma: float) -> None:
+  # 1 would leave nothing of any score once the first is taken.
+  if not 0 <= gamma < 1:
+    raise ValueError(f'gamma={gamma} has to be from 0 to below 1')
+
+
 def _check(asked: Asked) -> None:
-  if not 0 <= asked.gamma < 1:
-    raise ValueError(f'gamma={asked.gamma} has to be from 0 to below 1')
+  _check_gamma(asked.gamma)
   if asked.cost < 0 or not 0 <= asked.least <= 1:
     raise ValueError(
         f'cost={asked.cost} has to be 0 or more, and least={asked.least} from '
@@ -107,9 +112,13 @@ def tap_map(
   network that was trained with all of them; a block is given one state. A side
   network adds what it learns to the last state, so that ends every map.
 
+  Raises:
+    ValueError: `gamma` is not from 0 to below 1.
+
   >>> tap_map(np.array([[1., 0.], [3., 0.], [0., 2.]]), count=2)
   ((1, 0), (2, 1))
   """
+  _check_gamma(gamma)
   states, blocks = np.indices(scores.shape)
   left, taken = scores.astype(np.float64), {}
   while len(taken) < min(count, scores.shape[1]):
@@ -157,6 +166,10 @@ SELECTIONS: dict[str, Callable[[Asked], tuple[Edge, ...]]] = {
     'sequential': lambda asked: sequential(asked.depth),
     'given': _given,
 }
+
+
+# Those that look at the scores.
+BY_SCORE = ('gga', 'top')
 
 
 def select(name: str, asked: Asked) -> tuple[Edge, ...]:

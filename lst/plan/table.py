@@ -53,15 +53,19 @@ def rows(
   """
   name = config.side.name if config.method == 'side' else config.method
   yield row(name, config, classes, chip, found, bill)
-  clips = programs.frames_of(config) > 0
+  frames = programs.frames_of(config)
   for rival in only or RIVALS if rivals else ():
     if rival not in RIVALS:
       raise ValueError(
           f'--only={rival}: the rivals are {", ".join(RIVALS)}')
     changes = {'method': 'side', 'side.keep': 'exact', **RIVALS[rival]}
     other = changed(config, changes)
-    if rival != name and other is not None and (
-        clips or rival not in OF_CLIPS):
+    if rival == name or other is None or (
+        rival in OF_CLIPS and not frames):
+      continue
+    # Of a backbone of tubelets there are no frames by themselves.
+    if other.method not in methods.BY_FRAME or not programs.shaped(
+        config, frames).tubelet:
       yield row(rival, other, classes, chip, found, bill)
 
 

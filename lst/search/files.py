@@ -14,8 +14,9 @@ from rich.console import Console
 from lst import config as config_lib
 from lst import screen, workdir
 from lst.placement import Edge
+from lst.placement.selections import BY_SCORE
 
-FRAGMENT = '''"""{count} {what} where {selection} put them, by {score}.
+FRAGMENT = '''"""{count} {what} where {selection} put them{by}.
 
     python -m lst.main --config={path}
 
@@ -73,6 +74,8 @@ def fragment(config, edges: tuple[tuple[int, int], ...], path) -> str:
     if config.search.what == 'taps':
       changed.method = 'side'
       changed.side.taps = tuple(state for state, _ in edges)
+      # It would leave out so many of the chosen taps, not blocks.
+      changed.side.skip = 0
     else:
       changed.method = 'placed'
       changed.placement.edges = tuple(tuple(edge) for edge in edges)
@@ -85,10 +88,12 @@ def fragment(config, edges: tuple[tuple[int, int], ...], path) -> str:
       text = pprint.pformat(value, width=70, compact=True)
       text = text.replace('\n', '\n      ')
       lines.append(f'  config.{name} = {text}')
+  search = config.search
+  by = f', by {search.score}' if search.selection in BY_SCORE else ''
   return FRAGMENT.format(
-      count=len(edges), selection=config.search.selection,
-      what={'edges': 'adapters', 'taps': 'taps'}[config.search.what],
-      score=config.search.score, path=path, lines='\n'.join(lines))
+      count=len(edges), selection=search.selection, by=by,
+      what={'edges': 'adapters', 'taps': 'taps'}[search.what], path=path,
+      lines='\n'.join(lines))
 
 
 def picture(

@@ -8,6 +8,7 @@ import numpy as np
 from etils import epath
 
 from lst import config as config_lib
+from lst import method as methods
 from lst import placement
 from lst.build import build
 from lst.placement import selections
@@ -75,6 +76,7 @@ def _edges(config, clock) -> Found:
   probe = scoring.probe_config(config)
   built = _built(probe)
   scoring.check_memory(config, built)
+  _check_edges(config, built.backbone.depth)
   clock.lap('build')
   params, accuracy = scoring.trained(probe, built)
   clock.lap('probe')
@@ -141,12 +143,56 @@ def _check(config) -> None:
       raise ValueError(
           f'config.search.{field}={config.search[field]!r} is none of '
           f'{", ".join(known)}')
-  for field in ('count', 'batches', 'batch_size'):
-    if config.search[field] < 1:
-      raise ValueError(
-          f'config.search.{field}={config.search[field]} has to be at least 1')
-  if config.search.probe_epochs <= 0:
+  _check_ranges(config.search)
+  if not config.train.epochs > 0:
     raise ValueError(
-        f'config.search.probe_epochs={config.search.probe_epochs} has to be '
-        'above 0: under the head that a run starts with, all zeros, every '
-        'gradient is zero')
+        f'config.train.epochs={config.train.epochs} has to be above 0')
+  if config.backbone.blocks != 'loop':
+    raise ValueError(
+        f'config.backbone.blocks={config.backbone.blocks!r}: a search reads '
+        "the states inside of the blocks, too, and needs 'loop'")
+  CHECKS[config.search.what](config)
+
+
+def _check_ranges(search) -> None:
+  good = {
+      **{field: (search[field] >= 1, 'at least 1')
+         for field in ('count', 'batches', 'batch_size')},
+      'probe_epochs': (
+          search.probe_epochs > 0, 'above 0: under the head that a run starts '
+          'with, all zeros, every gradient is zero'),
+      'gamma': (0 <= search.gamma < 1, 'from 0 to below 1'),
+      'eta': (0 <= search.eta < 1, 'from 0 to below 1'),
+      'cost': (search.cost >= 0, '0 or more'),
+      'least': (0 <= search.least <= 1, 'from 0 to 1'),
+      'rescore_steps': (search.rescore_steps >= 0, '0 (once) or more'),
+  }
+  for field, (holds, range_) in good.items():
+    if not holds:
+      raise ValueError(
+          f'config.search.{field}={search[field]} has to be {range_}')
+
+
+def _check_adapters(config) -> None:
+  methods.adapter(config.placement)
+  if config.search.selection == 'given' and not config.placement.edges:
+    raise ValueError(
+        "config.search.selection='given' takes config.placement.edges, which "
+        'has none')
+
+
+CHECKS = {'edges': _check_adapters, 'taps': taps.check}
+
+
+def _check_edges(config, depth: int) -> None:
+  """What could be no set of edges of a backbone of so many blocks."""
+  search = config.search
+  every = len(placement.everything(depth))
+  if search.selection == 'random' and search.count > every:
+    raise ValueError(
+        f'config.search.count={search.count}: there are {every} edges')
+  if search.selection == 'given':
+    try:
+      placement.checked(config.placement.edges, depth)
+    except ValueError as error:
+      raise ValueError(f'config.placement.edges: {error}') from error

@@ -25,12 +25,24 @@ from lst.features import Features, Norm
 PART = 0.5
 
 
+def shortened(config):
+  """A copy of `config` whose run is `search.probe_epochs` long.
+
+  Its warm-up is the same part of the run: the whole run's own would not be over
+  when this one is.
+  """
+  out, epochs = config.copy_and_resolve_references(), config.search.probe_epochs
+  with out.unlocked():
+    out.optimizer.warmup_epochs *= epochs / config.train.epochs
+    out.train.epochs = epochs
+  return out
+
+
 def probe_config(config):
   """The config of the head alone: a linear probe on the last state."""
-  out = config.copy_and_resolve_references()
+  out = shortened(config)
   with out.unlocked():
     out.method, out.side.name = 'side', 'linear'
-    out.train.epochs = config.search.probe_epochs
   return out
 
 
@@ -99,8 +111,7 @@ class Task:
   """
 
   def __init__(self, config, built: build.Built, head: dict):
-    self.adapter = placement.Adapter(
-        config.placement.rank, config.placement.alpha)
+    self.adapter = methods.adapter(config.placement)
     self._config, self._built = config, built
     self._params = {'adapters': {}, 'head': head}
     self._head = methods.head(

@@ -13,18 +13,38 @@ from lst import build, placement, sharding
 from lst.backbones.backbone import extractor
 from lst.search import scoring
 
+# Side networks that read the last state alone.
+ONE_STATE = ('linear', 'attentive')
+
 
 def warm_config(config):
   """The config of the side network with a block beside every block."""
-  out = config.copy_and_resolve_references()
+  out = scoring.shortened(config)
   with out.unlocked():
     out.method, out.side.taps, out.side.keep = 'side', (), 'exact'
-    out.train.epochs = config.search.probe_epochs
-  if out.side.name == 'linear':
-    raise ValueError(
-        "config.side.name='linear' reads one state: there are no taps to "
-        'search for')
   return out
+
+
+def check(config) -> None:
+  """Raises ValueError unless a search for taps can be as `config` says."""
+  search, name = config.search, config.side.name
+  if name in ONE_STATE:
+    raise ValueError(
+        f'config.side.name={name!r} reads one state: there are no taps to '
+        'search for')
+  if name == 'last' and search.count < 2:
+    raise ValueError(
+        f"config.search.count={search.count}: config.side.name='last' needs "
+        'two taps or more')
+  if search.selection != 'gga':
+    raise ValueError(
+        f'config.search.selection={search.selection!r} chooses edges: taps '
+        "are chosen by 'gga' alone")
+  for field in ('cost', 'least', 'rescore_steps'):
+    if search[field]:
+      raise ValueError(
+          f'config.search.{field}={search[field]} is of edges: for taps leave '
+          'it at 0')
 
 
 def spectra(config, built: build.Built):

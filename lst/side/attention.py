@@ -62,6 +62,10 @@ class LowRankAttention(nn.Module):
   def __call__(self, features: Features) -> Refined:
     """Prepared features, L taps (B, N, D), to refined tokens."""
     most, width = len(features.taps) - 1, features.taps[-1].shape[-1]
+    if most < 1:
+      raise ValueError(
+          'LAST needs two taps or more, and there is one: its side blocks '
+          'read those ahead of the last')
     if not 0 <= self.skip < most:
       raise ValueError(
           f'skip={self.skip} has to be from 0 to {most - 1}: one of the '

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from lst.features import Features
 from lst.product import by_pair, by_row
-from lst.side.refined import Refined
+from lst.side.refined import Refined, normal
 
 # Heads where their number is not given: those of ViT-B.
 MOST = 12
@@ -48,10 +48,8 @@ class Attentive(nn.Module):
     x, norm = features.taps[-1], features.norm
     if norm is None:
       return Features((x,))
-    y = x.astype(jnp.float32)
-    y = y - y.mean(-1, keepdims=True)
-    y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + norm.eps)
-    return Features(((y * norm.scale + norm.bias).astype(x.dtype),))
+    y = normal(x, norm.eps) * norm.scale + norm.bias
+    return Features((y.astype(x.dtype),))
 
   def stream(self) -> None:
     """No tap but the last is read."""

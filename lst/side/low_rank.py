@@ -4,14 +4,13 @@ import itertools
 from typing import ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lst.features import Features
 from lst.side.mixing import ACTIVATIONS, Mixer, Plan, mix
 from lst.side.reading import Read, Stream, read
-from lst.side.refined import Added, Refined
+from lst.side.refined import Added, Refined, normal
 from lst.side.shift import Shift
 
 RESIDUALS = ('running', 'figure', 'sum')
@@ -182,7 +181,4 @@ class LowRank(nn.Module):
 
 def standardised(tap: Float[Array, 'b n d']) -> Float[Array, 'b n d']:
   """Mean 0 and variance 1 over the channels of every token."""
-  x = tap.astype(jnp.float32)
-  x = x - x.mean(-1, keepdims=True)
-  x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-6)
-  return x.astype(tap.dtype)
+  return normal(tap, 1e-6).astype(tap.dtype)

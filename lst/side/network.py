@@ -16,8 +16,11 @@ NORMS = ('frozen', 'none')
 class SideNetwork(nn.Module):
   """Refines frozen features and classifies them.
 
-  No gradient leaves through its inputs: whatever made the features is not
-  differentiated, so they may come from a cache, a file or another framework.
+  It needs nothing but the features: they may come from a cache, a file or
+  another framework. Like any module it has a gradient with respect to them, and
+  stops none: whoever makes features does, as `lst.backbones.backbone.extractor`
+  with its own. In a loss that also runs what made them, give it
+  `jax.lax.stop_gradient(features)`.
 
   Attributes:
     side: such as `LowRank(rank=8)` or `Linear()`: a module with

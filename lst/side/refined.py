@@ -45,6 +45,16 @@ class Refined(NamedTuple):
     return pooled(self, pool, prefix, norm)
 
 
+def normal(
+    x: Float[Array, '... d'], eps: float | Array
+) -> Float[Array, '... d']:
+  """Mean 0 and variance 1 over the channels, in f32: a norm's without weights.
+  """
+  x = x.astype(jnp.float32)
+  x = x - x.mean(-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + eps)
+
+
 def row(y: Refined, token: int) -> Float[Array, 'b d']:
   """One token of `y`, in f32."""
   out = y.scale * y.base[:, token].astype(jnp.float32)
@@ -124,9 +134,7 @@ def pooled(
     x = kept(row(y, 0))
     if norm is None:
       return x
-    x = x - x.mean(-1, keepdims=True)
-    x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + norm.eps)
-    return x * norm.scale + norm.bias
+    return normal(x, norm.eps) * norm.scale + norm.bias
   tokens = y.base.shape[1]
   weights = jnp.ones(y.base.shape[:2])
   if pool == 'patches':

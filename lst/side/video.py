@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from lst.features import Features, Norm
 from lst.side.low_rank import MIXERS, LowRank
 from lst.side.reading import Read, Stream, read
+from lst.side.refined import normal
 from lst.side.running import Chain, run
 
 # Position of each kind's own axis among those of tokens (B, T, S, D).
@@ -57,9 +58,7 @@ class RefinedClip(NamedTuple):
             pool])
     if norm is None:
       return x.mean((1, 2))
-    x = x - x.mean(-1, keepdims=True)
-    x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + norm.eps)
-    return x.mean((1, 2)) * norm.scale + norm.bias
+    return normal(x, norm.eps).mean((1, 2)) * norm.scale + norm.bias
 
 
 class ClipLowRank(nn.Module):

@@ -2,11 +2,11 @@
 
 import functools
 
-import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
+from lst.tuning.adapters import UNIFORM
 from lst.tuning.tuning import Tuning
 from lst.tuning.weights import with_leaves
 
@@ -18,8 +18,6 @@ TARGETS = {
         ('attention', 'qkv'): 'qkv', ('attention', 'out'): 'w',
         ('mlp', 'up'): 'w', ('mlp', 'down'): 'w'},
 }
-# U(-1, 1) / sqrt(inputs), as the authors' code has it.
-_DOWN = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
 def lora(rank: int = 8, scale: float = 1.0, targets: str = 'qv') -> Tuning:
@@ -65,7 +63,8 @@ def _init(key, frozen, *, rank, targets):
     width = outputs // 3 if parts != 'w' else outputs
     for part in parts:
       key, own = jax.random.split(key)
-      out[(*path, part, 'down')] = _DOWN(own, (inputs, rank))
+      # As the authors' code has it.
+      out[(*path, part, 'down')] = UNIFORM(own, (inputs, rank))
       out[(*path, part, 'up')] = jnp.zeros((rank, width))
   return flax.traverse_util.unflatten_dict(out)
 

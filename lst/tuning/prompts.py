@@ -10,10 +10,11 @@ from lst.tuning.tuning import Tuning
 def vpt(backbone: Backbone, tokens: int = 10) -> Tuning:
   """VPT-deep (Jia et al., ECCV 2022).
 
-  Block l sees the prefix, `tokens` prompts of its own and the patches; what
-  comes out at the places of the prompts is dropped. Prompts start random, in
-  the range of a Xavier uniform embedding of patches, as the authors' do: so
-  the backbone starts a little changed.
+  Block l sees the prefix, `tokens` prompts of its own and the patches (of a
+  clip taken whole, the prompts and then all of its tokens); what comes out at
+  the places of the prompts is dropped. Prompts start random, in the range of a
+  Xavier uniform embedding of patches, as the authors' do: so the backbone
+  starts a little changed.
 
   Args:
     backbone: that is tuned.

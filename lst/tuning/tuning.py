@@ -41,8 +41,8 @@ class Tuning(NamedTuple):
 
 def states(
     backbone: Backbone, tuning: Tuning, remat: bool
-) -> Callable[[Params, dict, Num[Array, 'b h w c']], Float[Array, 'b n d']]:
-  """(params, weights, images) -> the last state of the tuned backbone.
+) -> Callable[[Params, dict, Num[Array, 'b *t h w c']], Float[Array, 'b n d']]:
+  """(params, weights, images or clips) -> the last state, tuned.
 
   Args:
     backbone: that is tuned.

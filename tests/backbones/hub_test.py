@@ -10,6 +10,7 @@ import types
 import huggingface_hub
 import pytest
 from huggingface_hub import constants, errors
+from huggingface_hub.utils import filter_repo_objects
 
 from lst.backbones import hub
 from lst.backbones.loading import load
@@ -105,13 +106,14 @@ def test_the_cache_is_used_offline(cache, monkeypatch):
   assert not asked
 
 
+@pytest.mark.parametrize('file', ['', '/model.safetensors.index.json'])
 @pytest.mark.parametrize('gone', ['config.json', 'model-00002-of-*'])
-def test_a_cache_that_is_not_whole_is_not_used(cache, gone):
+def test_a_cache_that_is_not_whole_is_not_used(cache, gone, file):
   folder = put(cache, 'org/sharded', 'hf_vit_sharded')
   for path in folder.glob(gone):
     path.unlink()
   with pytest.raises(OSError, match='cannot be reached'):
-    load('hf://org/sharded')
+    load(f'hf://org/sharded{file}')
 
 
 def test_a_download_takes_the_weights_and_configs_alone(cache, monkeypatch):
@@ -129,6 +131,33 @@ def test_a_download_takes_the_weights_and_configs_alone(cache, monkeypatch):
   assert load('vit_b16_in21k_augreg').family == 'timm_vit'
   assert asked == [
       ['model.safetensors', 'config.json', 'preprocessor_config.json']]
+
+
+@pytest.mark.parametrize('file, case', [
+    ('sub/model.safetensors', 'timm_clip'),
+    ('sub/model.safetensors.index.json', 'hf_vit_sharded')])
+def test_a_file_of_a_subfolder_comes_with_all_that_is_beside_it(
+    file, case, cache, monkeypatch):
+  """Config and shards; those of the root are of something else."""
+  there = tuple(f'sub/{path.name}' for path in (GOLDEN / case).iterdir())
+  answer(monkeypatch, listing('config.json', *there))
+  expected = json.loads((GOLDEN / case / 'config.json').read_text())
+
+  def snapshot_download(
+      repo, *, revision, local_files_only=False, allow_patterns=(), **kwargs):
+    folder = cache / 'models--org--name' / 'snapshots' / SHA
+    if local_files_only and not folder.exists():
+      raise errors.LocalEntryNotFoundError('nothing')
+    for name in filter_repo_objects(there, allow_patterns=allow_patterns):
+      (folder / 'sub').mkdir(parents=True, exist_ok=True)
+      if not local_files_only:
+        shutil.copy(GOLDEN / case / pathlib.Path(name).name, folder / name)
+    return str(folder)
+
+  monkeypatch.setattr(huggingface_hub, 'snapshot_download', snapshot_download)
+  checkpoint = load(f'hf://org/name/{file}')
+  assert checkpoint.vit.activation == load(GOLDEN / case).vit.activation
+  assert locate(f'hf://org/name/{file}').config == expected
 
 
 @pytest.mark.parametrize('names, message', [

@@ -112,18 +112,19 @@ def test_quantised_features_are_near(kind, weights, batch, plain):
   assert kernel.values.dtype.name == jnp.dtype(quantised.KINDS[kind][0]).name
 
 
-@pytest.mark.parametrize('inputs', [64, 256])
+# Of the tiny backbone, ViT-B, the embedded one, SigLIP So400m; and a prime.
+@pytest.mark.parametrize('inputs, tiles', [
+    (64, 1), (256, 2), (192, 2), (4304, 269), (257, 1)])
 @pytest.mark.parametrize('kind', quantised.KINDS)
-def test_a_product_is_that_of_the_kernel_it_stands_for(kind, inputs):
+def test_a_product_is_that_of_the_kernel_it_stands_for(kind, inputs, tiles):
   rng = np.random.default_rng(0)
   x = jnp.asarray(rng.normal(size=(1, 3, inputs)), jnp.float32)
   kernel = jnp.asarray(rng.normal(size=(inputs, 5)), jnp.float32)
   small = quantised.quantise(kernel, kind)
-  tiles = 2 if kind == 'int4' and inputs == 256 else 1
-  assert small.scale.shape == (tiles, 5)
+  assert small.scale.shape == (tiles if kind == 'int4' else 1, 5)
   np.testing.assert_allclose(
       quantised.times(x, small), x @ quantised.dequantised(small),
-      rtol=1e-5, atol=1e-4)
+      rtol=1e-5, atol=1e-3 if inputs > 1000 else 1e-4)
 
 
 @pytest.mark.parametrize('blocks, kind', [('scan', 'int8'), ('host', 'none')])

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from lst import placement
+from lst.backbones import backbone as backbones
+from lst.backbones import placing
 from lst.backbones.backbone import extractor
 from tests import tiny
 from tests.placement.conftest import EDGES
@@ -117,6 +119,33 @@ def test_one_adapter_has_the_parameters_of_any_other(backbone):
   assert params['down'].shape == (3, 4, tiny.VIT.width)
   assert not np.any(params['up']) and np.all(params['alpha'] == 1.0)
   assert len(np.unique(params['down'])) == params['down'].size
+
+
+@pytest.mark.parametrize('blocks', ['loop', *placing.STACKINGS])
+def test_it_runs_outside_of_a_program_however_blocks_are_kept(
+    blocks, backbone, weights, batch):
+  config = tiny.config(weights).backbone
+  config.blocks = blocks
+  kept = backbones.build(config)
+  edges = placement.checked(LOW, 3)
+  states = jnp.stack(extractor(backbone, range(7))(
+      backbone.frozen, jnp.asarray(batch.inputs)).taps)
+  lasts = []
+  for of in (backbone, kept):
+    movable = placement.movable(of, ADAPTER)
+    params = tiny.random_like(movable.init(jax.random.key(0), 3), 2, 0.3)
+    # The arrays of the plan are numpy's.
+    lasts.append(jax.value_and_grad(lambda p, m=movable, f=of.frozen: weighed(
+        m.apply(p, m.blocks(f), states, placement.plan(edges, 3, 3))))(params))
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3),
+      *lasts)
+
+
+def test_blocks_on_disk_are_refused(backbone):
+  on_disk = backbone._replace(blocks='disk', steps=(None, None))
+  with pytest.raises(ValueError, match="blocks='disk' gives each once"):
+    placement.movable(on_disk, ADAPTER)
 
 
 def test_more_edges_than_adapters_are_refused():

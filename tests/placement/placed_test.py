@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from lst import build, inputs, losses, method, placement, sharding
+from lst.backbones import backbone as backbones
+from lst.backbones import placing
 from lst.backbones.backbone import extractor
 from lst.features import Features
 from tests import tiny
@@ -202,6 +204,22 @@ def test_a_cached_plain_pass_is_the_online_one(runs):
     assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
   moved = ours[0]['adapters']['6_4']['up']
   assert np.abs(moved).max() > 1e-4
+
+
+@pytest.mark.parametrize('blocks', placing.STACKINGS)
+def test_a_stack_takes_edges_that_need_states_after_blocks(
+    blocks, weights, backbone, batch):
+  config = tiny.config(weights, ('placed', 'losa'))
+  config.backbone.blocks = blocks
+  of_stack = backbones.build(config.backbone)
+  with pytest.raises(ValueError, match=r"blocks='loop'"):
+    method.build(config, of_stack, tiny.CLASSES)
+  config.placement.edges, logits = LOW, []
+  for of in (backbone, of_stack):
+    made = method.build(config, of, tiny.CLASSES)
+    params = started(made, of, batch, 0.3)
+    logits.append(jax.jit(made.predict)(params, of.frozen, batch.inputs))
+  np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)
 
 
 def test_costs_are_those_that_are_counted(backbone):
