@@ -31,6 +31,8 @@ def bucket(monkeypatch):
   """An empty bucket gs://b."""
   for name in ('gs', 'gcs'):
     monkeypatch.setitem(sys.modules['fsspec.registry']._registry, name, Bucket)
+  # Where TensorFlow is installed, buckets are read by it.
+  monkeypatch.setattr('etils.epath.gpath._is_tf_installed', lambda: False)
   backend = epath.Path('gs://b')._backend
   backend._get_filesystem.cache_clear()
   Bucket.store.clear()
