@@ -58,18 +58,24 @@ remove() {
   fi
 }
 
-# Ends the script where asking once more would be refused once more.
+# What Google answers to a mistake, which the next request would have, too. So
+# does a quota that is used up, unless machines that have just been taken away
+# still count.
+final='INVALID_ARGUMENT|PERMISSION_DENIED|UNAUTHENTICATED|FAILED_PRECONDITION'
+final+='|NOT_FOUND|UNIMPLEMENTED|OUT_OF_RANGE'
+
 ask() {
-  local status=0
+  local status=0 mistake=$final
+  ((attempt > 1)) || mistake+='|RESOURCE_EXHAUSTED'
   tpu queued-resources create "$name" --node-id="$name" --spot \
     --accelerator-type="$type" --runtime-version="$version" \
     2>"$errors" || status=$?
   cat "$errors" >&2
-  if [[ $status != 0 ]] &&
-    ! grep -qE 'UNAVAILABLE|INTERNAL|DEADLINE_EXCEEDED|ABORTED' "$errors"; then
+  if [[ $status != 0 ]] && grep -qE "$mistake" "$errors"; then
     exit "$status"
   fi
-  return "$status"
+  # One that is there already may become machines as well as a new one.
+  [[ $status == 0 ]] || grep -q ALREADY_EXISTS "$errors"
 }
 
 wait_for_machines() {

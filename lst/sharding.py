@@ -8,7 +8,7 @@ gathered when the pass comes to it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -49,6 +49,23 @@ def make_mesh(data: int = -1, fsdp: int = 1, devices=None) -> Mesh:
   return Mesh(
       np.array(devices[:data * fsdp]).reshape(*axes.values()), tuple(axes),
       axis_types=(AxisType.Auto,) * len(axes))
+
+
+def fitting_mesh(devices: list, fsdp: int, sizes: Sequence[int]) -> Mesh:
+  """The mesh of as many devices of a host as its batches divide over.
+
+  Args:
+    devices: of the host.
+    fsdp: on the axis of this name, if so many are a part of them; else 1.
+    sizes: of the batches.
+
+  >>> dict(fitting_mesh(jax.devices()[:1], 4, (64, 100)).shape)
+  {'data': 1}
+  """
+  fsdp = 1 if len(devices) % fsdp else fsdp
+  count = max(n for n in range(1, len(devices) + 1) if n == 1 or (
+      n % fsdp == 0 and not any(size % n for size in sizes)))
+  return make_mesh(-1, min(fsdp, count), devices[:count])
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

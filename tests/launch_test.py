@@ -232,6 +232,24 @@ def test_a_service_that_is_down_for_a_while_ends_nothing(tmp_path):
   assert calls.count('queued-resources create') == 2
 
 
+@pytest.mark.parametrize('errors', [
+    {'delete': ['UNAVAILABLE: try again'], 'create': ['ALREADY_EXISTS: it is']},
+    {'create': ['There was a problem refreshing your current auth tokens']}])
+def test_what_passes_by_itself_is_waited_for(tmp_path, errors):
+  status, _, out = queued(
+      tmp_path, 'CREATING ACTIVE', '0', *COMMAND, **errors)
+  assert status == 0, out
+
+
+def test_a_quota_that_machines_just_taken_away_still_fill_is_waited_for(
+    tmp_path):
+  used = 'RESOURCE_EXHAUSTED: Quota limit exceeded'
+  status, calls, out = queued(
+      tmp_path, 'ACTIVE', '0', *COMMAND, create=['INTERNAL: no', used])
+  assert status == 0 and used in out, out
+  assert calls.count('queued-resources create') == 3
+
+
 def test_machines_of_which_nothing_can_be_told_are_deleted_too(tmp_path):
   """By a login that has expired: they are there, and they cost."""
   expired = 'UNAUTHENTICATED: log in again'

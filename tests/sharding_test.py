@@ -54,6 +54,15 @@ def text_of(built, batch, params, predict):
   return train_step.lower(state, built.frozen, placed).compile().as_text()
 
 
+@pytest.mark.parametrize('devices, fsdp, sizes, shape', [
+    (8, 1, (64, 128), (8,)), (8, 1, (64, 100), (4,)), (8, 2, (64, 128), (4, 2)),
+    (8, 4, (12, 12), (1, 4)), (6, 4, (12, 12), (6,)), (8, 8, (100, 100), (1,)),
+    (1, 8, (64, 64), (1,)), (8, 1, (7, 7), (7,))])
+def test_the_mesh_of_a_cache_fits_its_batches(devices, fsdp, sizes, shape):
+  mesh = sharding.fitting_mesh(jax.devices()[:devices], fsdp, sizes)
+  assert tuple(mesh.shape.values()) == shape
+
+
 def test_the_mesh_is_every_device_on_one_axis():
   mesh = sharding.make_mesh()
   assert dict(mesh.shape) == {'data': 8}

@@ -50,7 +50,16 @@ def _cached(repo, file, revision) -> pathlib.Path | None:
   except ValueError:
     return None
   config = weights.parent / CONFIGS[0]
-  return weights if weights.suffix == '.npz' or config.is_file() else None
+  if weights.suffix == '.npz' or config.is_file() or _none(
+      folder, config.relative_to(folder)).exists():
+    return weights
+  return None
+
+
+def _none(folder: pathlib.Path, file: pathlib.PurePath) -> pathlib.Path:
+  """What is there where a snapshot is known to lack a file: as the library of
+  the hub has it."""
+  return folder.parents[1] / '.no_exist' / folder.name / file
 
 
 def _downloaded(repo, file, revision) -> pathlib.Path:
@@ -67,6 +76,12 @@ def _downloaded(repo, file, revision) -> pathlib.Path:
   except Exception as error:  # whatever the transport of the day raises
     endpoint = huggingface_hub.HfApi().endpoint
     raise OSError(_unreachable(repo, endpoint, error)) from error
+  config = pathlib.PurePosixPath(file).with_name(CONFIGS[0])
+  if str(config) not in listed:
+    # Or it would be asked for at every start.
+    none = _none(folder, config)
+    none.parent.mkdir(parents=True, exist_ok=True)
+    none.touch()
   return folder / file
 
 

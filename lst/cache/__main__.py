@@ -102,9 +102,8 @@ def build(config) -> None:
   import jax
 
   from lst import cache, sharding
-  mesh = sharding.make_mesh(-1, config.mesh.fsdp, jax.local_devices())
-  for field in ('batch_size', 'eval_batch_size'):
-    sharding.check_batch(config.train[field], mesh, f'config.train.{field}')
+  sizes = config.train.batch_size, config.train.eval_batch_size
+  mesh = sharding.fitting_mesh(jax.local_devices(), config.mesh.fsdp, sizes)
   for origin, dataset, splits in _parts(config, mesh):
     codebook = None
     for split, how, passes in splits:

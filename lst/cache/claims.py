@@ -25,7 +25,7 @@ LEASE = 60.0
 # Seconds after which a reader that nobody hears of is gone: longer than any
 # pause between two batches, as evaluations and compilers make them.
 READING = 3600.0
-_COUNT = itertools.count()
+_COUNT, _SIGNS = itertools.count(), weakref.WeakSet()
 
 
 class Claims:
@@ -117,15 +117,18 @@ class Reading:
       at.mkdir(parents=True, exist_ok=True)
       self._path.write_text(_here())
       weakref.finalize(self, _forget, self._path)
+    _SIGNS.add(self)
 
   def touch(self) -> bool:
-    """Goes on with it; whether that was due."""
+    """Goes on with all of this process; whether that was due."""
     now = time.monotonic()
     if now - self._touched < READING / 6:
       return False
-    self._touched = now
-    with contextlib.suppress(OSError):
-      os.utime(self._path)
+    # A validation may come more rarely than signs end.
+    for sign in list(_SIGNS):
+      sign._touched = now
+      with contextlib.suppress(OSError):
+        os.utime(sign._path)
     return True
 
 
@@ -135,9 +138,14 @@ def _forget(path: pathlib.Path) -> None:
 
 
 def readers(folder: pathlib.Path) -> list[str]:
-  """'host, process' of those that read a cache."""
-  found = (_living(path, READING) for path in _readers(folder).glob('*'))
-  return sorted({who for who in found if who})
+  """'host, process' of those that read a cache; signs that are over go."""
+  out = set()
+  for path in _readers(folder).glob('*'):
+    who = _living(path, READING)
+    out.add(who)
+    if not who:
+      _forget(path)
+  return sorted(out - {''})
 
 
 def _readers(folder: pathlib.Path) -> pathlib.Path:

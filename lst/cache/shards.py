@@ -8,6 +8,7 @@ from then on. A shard comes into being in one move, at its full size.
 """
 
 import collections
+import contextlib
 import pathlib
 import resource
 import threading
@@ -107,8 +108,9 @@ def most_mapped() -> int:
   unlimited, wanted = resource.RLIM_INFINITY, 2 * MOST_MAPPED
   allowed = wanted if hard == unlimited else min(wanted, hard)
   if soft != unlimited and soft < allowed:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    soft = allowed
+    with contextlib.suppress(ValueError, OSError):
+      resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+      soft = allowed
   return MOST_MAPPED if soft == unlimited else min(wanted, soft) // 2
 
 

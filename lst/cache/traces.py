@@ -35,10 +35,11 @@ def _alike(value: Any, constants: list, seen: dict[int, Any]) -> Any:
   Args:
     value: of a parameter of an equation; what holds no program stays.
     constants: takes those of inner programs.
-    seen: by identity: a program that is called twice is printed once.
+    seen: by identity, which lasts as long as what it is of, so that is there,
+      too: a program that is called twice is printed once.
   """
   if id(value) in seen:
-    return seen[id(value)]
+    return seen[id(value)][1]
   made = value
   if isinstance(value, core.ClosedJaxpr):
     constants.extend(value.consts)
@@ -52,7 +53,7 @@ def _alike(value: Any, constants: list, seen: dict[int, Any]) -> Any:
   elif isinstance(value, (tuple, list)) and any(
       isinstance(x, (core.Jaxpr, core.ClosedJaxpr)) for x in value):
     made = tuple(_alike(x, constants, seen) for x in value)
-  seen[id(value)] = made
+  seen[id(value)] = value, made
   return made
 
 

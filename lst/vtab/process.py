@@ -31,7 +31,7 @@ def run(kind: str, config, folder: str) -> None:
   """Runs `KINDS[kind](config, folder)` in a new process.
 
   What it prints goes to `folder`/log.txt. It ends with this process, however
-  that ends.
+  that ends, but saves first if one of both was told to leave.
 
   Raises:
     RunFailed: with the error's own words.
@@ -149,9 +149,11 @@ def _leave(*_) -> None:
 
 def _end(told: int) -> None:
   """Ends the child with its parent, or `GRACE` after it was told to leave."""
-  parent = multiprocessing.parent_process()
+  parent = multiprocessing.parent_process().sentinel
+  while told in multiprocessing.connection.wait([parent, told]):
+    # Other signals leave their numbers, too.
+    if signal.SIGTERM in os.read(told, 4096):
+      time.sleep(GRACE)
+      os._exit(hosts.RESTART)
   # A run that nobody waits for would hold its folder against the next try.
-  if told not in multiprocessing.connection.wait([parent.sentinel, told]):
-    os._exit(1)
-  time.sleep(GRACE)
-  os._exit(hosts.RESTART)
+  os._exit(1)

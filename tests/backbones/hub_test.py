@@ -160,6 +160,29 @@ def test_a_file_of_a_subfolder_comes_with_all_that_is_beside_it(
   assert locate(f'hf://org/name/{file}').config == expected
 
 
+def test_of_a_file_without_a_config_nothing_is_asked_again(cache, monkeypatch):
+  """The metadata of our own format say what a config would."""
+  asked = answer(monkeypatch, listing('sub/own.safetensors', 'config.json'))
+
+  def snapshot_download(repo, *, local_files_only=False, **kwargs):
+    folder = cache / 'models--org--name' / 'snapshots' / SHA
+    if not folder.exists():
+      if local_files_only:
+        raise errors.LocalEntryNotFoundError('nothing')
+      (folder / 'sub').mkdir(parents=True)
+      (folder / 'sub' / 'own.safetensors').write_bytes(
+          pathlib.Path(KNOWN['embedded']).read_bytes())
+    return str(folder)
+
+  monkeypatch.setattr(huggingface_hub, 'snapshot_download', snapshot_download)
+  for _ in range(2):
+    assert load('hf://org/name/sub/own.safetensors').family == 'lst'
+  assert len(asked) == 1
+  assert huggingface_hub.try_to_load_from_cache(
+      'org/name', 'sub/config.json', cache_dir=cache, revision=SHA
+  ) is huggingface_hub._CACHED_NO_EXIST
+
+
 @pytest.mark.parametrize('names, message', [
     (('pytorch_model.bin',), 'is a pickle'),
     (('a.npz', 'b.npz'), 'name one, as in hf://org/name/FILE'),

@@ -29,6 +29,18 @@ def test_what_gpus_run_does_not_count(twice):
   assert traces.digest_of(of(twice=not twice), X) != digest
 
 
+def test_of_many_programs_each_counts():
+  """Those that are made on the way are not taken for one another."""
+  def chain(last):
+    def run(x):
+      for k in (1.0, 2.0, 3.0, 4.0, 5.0, last):
+        x = of(*[lambda y, a=a, k=k: a * y + k for a in (2, 3, 4)])(x)
+      return x
+    return run
+
+  assert traces.digest_of(chain(6.0), X) != traces.digest_of(chain(7.0), X)
+
+
 def closing(constant, inside):
   """Adds an array that it closes over, in a program of its own or not."""
   add = lambda x: x + constant  # noqa: E731
