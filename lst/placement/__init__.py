@@ -2,9 +2,9 @@
 
 An edge reads one of the 2L + 1 states and adds to one: `edges` has what they
 are, `placed` the network with adapters on them, `moving` that of any set of
-edges, `scores` how much a task asks for each, `selections` which of them to
-take. After Nowak et al., "Towards Optimal Adapter Placement for Efficient
-Transfer Learning", 2024.
+edges, which `plans` has as arrays, `scores` how much a task asks for each,
+`selections` which of them to take. After Nowak et al., "Towards Optimal Adapter
+Placement for Efficient Transfer Learning", 2024.
 """
 
 from lst.placement.costs import Costs, Layers, costs, latency, layers
@@ -16,8 +16,9 @@ from lst.placement.edges import (
     passes,
     sequential,
 )
-from lst.placement.moving import Movable, Plan, movable, plan
+from lst.placement.moving import Movable, movable
 from lst.placement.placed import Adapter, Placed, Unlearned, place
+from lst.placement.plans import Plan, plan
 from lst.placement.scores import (
     SCORES,
     States,
