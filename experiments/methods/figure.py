@@ -33,14 +33,9 @@ FIELDS = (
     'suite', 'task', 'group', 'method', 'seed', 'test_accuracy',
     'trainable_params', 'step_flops', 'peak_mib', 'step_ms', 'device',
     'memory_of')
-# Points of accuracy within which two labels would overlap.
-CLOSE = 1.2
-# Beside these, LoSA's distance is told.
-RIVALS = ('linear', 'attentive', 'lst', 'last', 'lora_qv', 'lora_all', 'full')
-
-# Of a method that does not back-propagate through the backbone, and of one that
-# does.
-MARKS = {False: ('o', '#c2410c'), True: ('s', '#888888')}
+# Side networks of LoSA, those of others, and what back-propagates.
+COLOURS = {'losa': '#c2410c', 'side': '#2563a8', 'backprop': '#767676'}
+MARKS = 'osD^v<>PXp'
 Scores = dict[str, dict[str, dict[str, float]]]
 
 
@@ -125,38 +120,54 @@ def task_table(found: Scores) -> list[str]:
   return lines
 
 
+def marks() -> dict[str, dict[str, str]]:
+  """{method: its mark and colour}; one mark is of one method of a colour, and
+  the same in every figure."""
+  out, seen = {}, collections.Counter()
+  for method, entry in METHODS.items():
+    family = ('backprop' if backpropagates(entry) else
+              'losa' if method.startswith('losa') else 'side')
+    out[method] = {'marker': MARKS[seen[family]], 'color': COLOURS[family]}
+    seen[family] += 1
+  return out
+
+
 def plot(found: Scores, costs: dict, path: pathlib.Path, title: str) -> None:
   """Accuracy against each cost, one panel for each, to a PNG."""
   figure, panels = pyplot.subplots(
-      1, len(COSTS), figsize=(4.2 * len(COSTS), 4.2), sharey=True)
-  for panel, (name, label) in zip(panels, COSTS.items(), strict=True):
-    for method, tasks in found.items():
-      value = costs.get(method, {}).get(name)
-      if not value:
-        continue
-      means = by_seed(tasks)
-      mark, colour = MARKS[backpropagates(METHODS[method])]
-      panel.errorbar(
-          value, means.mean(), means.std(), capsize=2, fmt=mark,
-          color=colour)
-      # Below the point where another one stands just above.
-      close = any(
-          0 < by_seed(other).mean() - means.mean() < CLOSE
-          for other in found.values())
-      panel.annotate(
-          method, (value, means.mean()), fontsize=8,
-          xytext=(4, -10 if close else 4), textcoords='offset points')
+      2, 2, figsize=(11.5, 8.2), sharey=True, layout='constrained')
+  looks, means = marks(), {m: by_seed(tasks) for m, tasks in found.items()}
+  best = sorted(means, key=lambda m: -means[m].mean())
+  shown = [(name, method) for method in best
+           for name in (method, f'{method} + remat') if name in costs]
+  for panel, (cost_name, label) in zip(
+      panels.flat, COSTS.items(), strict=True):
+    for name, method in shown:
+      value = costs[name].get(cost_name)
+      again = name != method  # Rematerialised blocks change no accuracy.
+      if value and not (again and value == costs[method].get(cost_name)):
+        panel.errorbar(
+            value, means[method].mean(), means[method].std(), capsize=2,
+            linestyle='none', markersize=8, label=name, **looks[method],
+            markerfacecolor='white' if again else None)
     panel.set(xscale='log', xlabel=label)
     panel.grid(alpha=0.3)
-    panel.margins(x=0.2)
+    panel.margins(x=0.1)
     few = np.divide(*panel.get_xlim()[::-1]) < 100
     panel.xaxis.set_major_locator(
         ticker.LogLocator(subs=(1, 2, 3, 5) if few else (1,)))
     panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=''))
     panel.xaxis.set_minor_formatter(ticker.NullFormatter())
-  panels[0].set_ylabel('mean test accuracy, %')
-  figure.suptitle(f'{title}; circles: no backprop through the backbone')
-  figure.tight_layout()
+  figure.supylabel('mean test accuracy, %')
+  figure.suptitle(
+      f'{title}. Orange: LoSA; blue: other side networks; grey: backprop '
+      'through the backbone (hollow: rematerialised)')
+  entries = dict(pair for panel in panels.flat for pair in zip(
+      *panel.get_legend_handles_labels()[::-1], strict=True))
+  figure.legend(
+      [entries[name] for name, _ in shown if name in entries],
+      [name for name, _ in shown if name in entries],
+      loc='outside right center', frameon=False, title='best first')
   figure.savefig(path, dpi=110)
   pyplot.close(figure)
 
@@ -199,8 +210,8 @@ def report(results: pathlib.Path) -> str:
     count = max(len(tasks) for tasks in found.values())
     means = mean_costs(rows, costs, suite)
     text += [f'## {suite}: {count} tasks', '', *suite_table(found, means), '']
-    for rival in RIVALS:
-      if rival in found and 'losa' in found:
+    for rival in found:
+      if rival != 'losa' and 'losa' in found:
         gap, error, wins, of = distance(found, rival)
         text.append(
             f'- LoSA less {rival}: {gap:+.1f} points, standard error over '
