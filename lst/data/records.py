@@ -1,5 +1,7 @@
 """Records of a TFDS split: what is read of each, and how."""
 
+import bisect
+import itertools
 from typing import NamedTuple
 
 from lst.data.decode import decode
@@ -32,11 +34,13 @@ class Records:
     how: what is read of a record.
   """
 
-  def __init__(self, records, features, how: How, files):
+  def __init__(self, records, features, how: How, files, lengths):
     import tensorflow_datasets as tfds
 
     self._records = records
-    self._files = files
+    self._files = tuple(map(str, files))
+    # Where the records of each file end.
+    self._ends = tuple(itertools.accumulate(lengths))
     self.how = how
     # Only these are parsed: masks and boxes would cost their decoding.
     self._features = tfds.features.FeaturesDict(
@@ -52,12 +56,12 @@ class Records:
   def stamp(self) -> str:
     """Of the files and the features: reading all records would take long."""
     return '|'.join((
-      self.how.image_key, self.how.name, *map(stamp_of, map(str, self._files))
+      self.how.image_key, self.how.name, *map(stamp_of, self._files)
     ))
 
   def __getitem__(self, index: int) -> Example:
     record = self._features.deserialize_example_np(
-      self._records[index], decoders=self._decoders
+      self._record(index), decoders=self._decoders
     )
     image, reading = record[self.how.image_key], self.how.reading
     label = reading.label(record)
@@ -69,6 +73,16 @@ class Records:
     if reading.pixels is not None:
       image = reading.pixels(decode(image))
     return Example(image, int(label))
+
+  def _record(self, index: int) -> bytes:
+    try:
+      return self._records[index]
+    except Exception as error:
+      file = self._files[bisect.bisect_right(self._ends, index)]
+      raise ValueError(
+        f'{file} is damaged ({error}). Copy it again, or prepare the dataset '
+        'again.'
+      ) from error
 
 
 def how_to_read(

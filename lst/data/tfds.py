@@ -89,7 +89,8 @@ def _splits(builder, folder: str, how: How) -> dict[str, Examples]:
       name, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )
     splits[name] = Records(
-      records, builder.info.features, how, info.filepaths
+      records, builder.info.features, how, info.filepaths,
+      info.shard_lengths
     )
   return splits
 

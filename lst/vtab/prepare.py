@@ -47,7 +47,7 @@ def run(
     one = found[task.name] = _one(task, reach, read, expected)
     state = 'ready'
     if one.problems:
-      state = 'wrong' if one.source else 'missing'
+      state = 'wrong' if one.source or _is_there(task) else 'missing'
     print(f'[{number}/{len(tasks)}] {task.name}: {state}{_what(one)}',
           flush=True)
     for problem in one.problems:
@@ -71,18 +71,23 @@ def missing(task: Task, reach: Callable[[], str]) -> str:
     task: a row.
     reach: () -> why TFDS can prepare nothing here, or ''.
   """
-  fields = task.data
-  if fields['name'] != 'tfds':
+  if _is_there(task) or not reach():
     return ''
-  root = tfds.root_of(fields['path'])
-  try:
-    there = tfds.find(tfds.parse(fields['task']), root)
-  except data.DataError as error:
-    return str(error)
-  if there or not reach():
-    return ''
-  return (f'the TFDS dataset {fields["task"]} is not prepared in {root}, and '
+  name, root = task.data['task'], tfds.root_of(task.data['path'])
+  return (f'the TFDS dataset {name} is not prepared in {root}, and '
           f'cannot be here: {reach()}. {task.get}').rstrip()
+
+
+def _is_there(task: Task) -> bool:
+  """Whether there are files of a task, right or wrong."""
+  if task.data['name'] != 'tfds':
+    return True
+  try:
+    return bool(tfds.find(
+        tfds.parse(task.data['task']), tfds.root_of(task.data['path'])))
+  except data.DataError:
+    # With several configs, which opening it tells.
+    return True
 
 
 class Reach:

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from lst import data
-from lst.data import prepare
+from lst.data import prepare, records
 from lst.data import tfds as source
 
 
@@ -169,6 +169,36 @@ def test_a_missing_shard(root, make_config):
   shard.unlink()
   with pytest.raises(data.DataError, match=r"the split 'test' lacks the file"):
     build(make_config, root)
+
+
+def test_a_damaged_shard_is_named(root, make_config):
+  [shard] = (root / 'lst_tiny_pets' / '1.2.0').glob('*test*')
+  shard.write_bytes(shard.read_bytes()[:1000])
+  split = build(make_config, root).test
+  with pytest.raises(data.DataError, match=(
+      f"Example 0 of the split 'test' .*{shard.name} is damaged .*again")):
+    next(data.eval_batches(split, batch_size=1, image_size=4))
+
+
+class Damaged:
+  """A reader of records that cannot be read."""
+
+  def __getitem__(self, index):
+    raise ValueError('no record')
+
+
+@pytest.mark.parametrize('index, name', [
+  (0, 'first'), (1, 'first'), (2, 'third'), (4, 'third')])
+def test_of_several_shards_the_one_that_is_damaged(index, name):
+  features = tfds.features.FeaturesDict({
+    'image': tfds.features.Image(),
+    'label': tfds.features.ClassLabel(num_classes=2),
+  })
+  how = records.how_to_read('here', features, 'image', 'label', '')
+  split = records.Records(
+    Damaged(), features, how, ('first', 'second', 'third'), (2, 0, 3))
+  with pytest.raises(ValueError, match=f'^{name} is damaged .no record'):
+    split[index]
 
 
 def test_an_unknown_split(prepared, make_config):

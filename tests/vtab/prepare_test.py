@@ -93,6 +93,43 @@ def test_one_of_each_kind_of_fault(small, monkeypatch, capsys):
   assert 'oxford_iiit_pet' not in err
 
 
+@pytest.fixture
+def datasets(tmp_path):
+  """Four tasks as TFDS datasets: a whole one, and three to be wrong."""
+  for name, version, splits in (
+      ('dtd', '3.0.1', dict.fromkeys(('train', 'validation', 'test'), 1880)),
+      ('oxford_iiit_pet', '3.2.0', {'train': 3680, 'test': 3669}),
+      ('oxford_flowers102', '2.1.1', {
+          'train': 1020, 'validation': 1020, 'test': 6000}),
+      ('kitti', '3.2.0', {'train': 2, 'validation': 2, 'test': 2})):
+    key, value = ('objects', []) if name == 'kitti' else ('label', 0)
+    made.dataset(tmp_path, name, version, {
+        split: [{key: value}] * size for split, size in splits.items()})
+  return tmp_path
+
+
+def test_one_of_each_kind_of_fault_of_datasets(datasets, monkeypatch, capsys):
+  monkeypatch.setattr(fetching, 'has_tensorflow', lambda: False)
+  # A count that is wrong, another that gives no split, a damaged file, and a
+  # task that is not there.
+  [file] = (datasets / 'dtd').rglob('*train.array_record*')
+  content = bytearray(file.read_bytes())
+  content[70_000:70_400] = bytes(400)
+  file.write_bytes(content)
+  names = ('oxford_flowers102', 'kitti', 'dtd', 'svhn', 'oxford_iiit_pet')
+  assert prepare.run(select(datasets, *names)) == 1
+  out, err = capsys.readouterr()
+  rows = {row.name: f'] {row.name}: ' for row in tasks.ROWS}
+  assert rows['oxford_flowers102'] + 'wrong: tfds/oxford_flowers102/' in out
+  assert "the split 'test' has 6,000 images, not 6,149" in out
+  assert rows['kitti'] + 'wrong\n' in out and 'There are: ' in out
+  assert rows['dtd'] + 'wrong: ' in out and f'{file} is damaged (' in out
+  assert rows['svhn'] + 'missing\n' in out
+  assert rows['oxford_iiit_pet'] + 'ready: ' in out and out.count(
+      ': ready: ') == 1
+  assert '4 of 5 tasks cannot be run' in err and 'pet' not in err
+
+
 def test_lists_that_do_not_belong_together(small):
   path = small / 'dtd' / 'train800val200.txt'
   lines = path.read_text().splitlines()
