@@ -20,11 +20,10 @@ def digest_of(function: Callable, *args: Any) -> str:
   Everything counts but what is for GPUs alone: so a machine without one finds
   the features that a machine with one has made.
   """
-  traced = jax.make_jaxpr(function)(*args)
-  constants = list(traced.consts)
+  constants = []
+  program = _alike(jax.make_jaxpr(function)(*args), constants, {})
   # Functions print where they lie in memory.
-  text = re.sub(
-      r'0x[0-9a-f]+', '', str(_alike(traced.jaxpr, constants, {})))
+  text = re.sub(r'0x[0-9a-f]+', '', str(program))
   text += keys.digest_of(constants)
   return hashlib.sha256(text.encode()).hexdigest()
 
@@ -41,15 +40,17 @@ def _alike(value: Any, constants: list, seen: dict[int, Any]) -> Any:
   if id(value) in seen:
     return seen[id(value)][1]
   made = value
-  if isinstance(value, core.ClosedJaxpr):
-    constants.extend(value.consts)
-    made = value.replace(jaxpr=_alike(value.jaxpr, constants, seen))
-  elif isinstance(value, core.Jaxpr):
+  if isinstance(value, core.Jaxpr):
+    # From JAX 0.12 on a program holds its constants itself.
+    constants.extend(getattr(value, 'consts', ()))
     made = value.replace(eqns=[
         eqn.replace(params={
             name: _alike(part, constants, seen)
             for name, part in _kept(eqn.params).items()})
         for eqn in value.eqns])
+  elif isinstance(value, core.ClosedJaxpr):
+    constants.extend(value.consts)
+    made = value.replace(jaxpr=_alike(value.jaxpr, constants, seen))
   elif isinstance(value, (tuple, list)) and any(
       isinstance(x, (core.Jaxpr, core.ClosedJaxpr)) for x in value):
     made = tuple(_alike(x, constants, seen) for x in value)
