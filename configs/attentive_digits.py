@@ -1,6 +1,8 @@
 """The attentive probe on digits.
 
     python -m lst.main --config=configs/attentive_digits.py
+
+96.0, 95.7 and 96.0 % of the 797 test images (seeds 0, 1, 2).
 """
 
 from lst.config import default

