@@ -3,8 +3,8 @@
     python -m lst.main --config=configs/bitfit_digits.py
 
 Tuned, at 32 pixels and for 10 epochs: 98.4, 99.0 and 98.9 % of the 797 test
-images (seeds 0, 1, 2; experiments/methods/). As it stands, at 64 pixels, it has not
-been measured.
+images (seeds 0, 1, 2; experiments/methods/). As it stands, at 64 pixels, it has
+not been measured.
 """
 
 from lst.config import default
