@@ -8,7 +8,7 @@ than half of the answers can be right without the order of the frames. On the
 (--config.side.time_mixing=False) 40.5, 38.0 and 40.8%. The rate is the best of
 1e-3 (one seed), 3e-3, 1e-2 and 3e-2 on the 200 videos of validation; there the
 default residual, `sum`, has 84.0%, and `running` 81.0 at its best rate (3e-2):
-means of three seeds, their spread 1.1 and 2.9; on the test videos 79.3 and 81.2.
+means of three seeds, spread 1.1 and 2.9; on the test videos 79.3 and 81.2.
 Needs `pip install 'lst[video]'`; the first run renders and encodes the videos.
 All of it takes less than 3 minutes on a core of an AMD EPYC (Zen 4).
 """
