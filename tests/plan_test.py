@@ -229,8 +229,8 @@ def test_losa_on_vit_e_video_fits_one_chip_of_16_gb(frames):
 @pytest.mark.parametrize('name, frames, fits', [
     ('lora', 8, False), ('lora + remat', 32, True), ('full', 8, False),
     ('full + remat', 8, False), ('st_adapter', 8, False),
-    ('st_adapter + remat', 16, False), ('lst', 8, False),
-    ('side4video', 16, True)])
+    ('st_adapter + remat', 16, True), ('st_adapter + remat', 32, False),
+    ('lst', 8, False), ('side4video', 16, True)])
 def test_where_rivals_stop_fitting(name, frames, fits):
   """Of 2 and 4 blocks, linear in depth: one clip on one chip of 16 GB."""
   chip, found = chips.devices('v5e:1x1')
